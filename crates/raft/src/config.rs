@@ -1,0 +1,106 @@
+//! What a server is told at construction: who it is, how patient, and how much it may hold.
+
+use std::time::Duration;
+
+use quorate_contracts::NodeId;
+
+/// Timers. All servers of a group should use the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// A leader sends a heartbeat this often.
+    pub heartbeat: Duration,
+    /// A follower campaigns after a silence drawn from `[election_min, election_max)`. A voter protects
+    /// a leader that it heard within `election_min`, and a leader that cannot reach a majority
+    /// for `election_max` steps down.
+    pub election_min: Duration,
+    /// See `election_min`.
+    pub election_max: Duration,
+    /// How long a candidate waits for votes before it tries again, at first; doubled on each
+    /// failure up to the election timeout.
+    pub campaign: Duration,
+    /// When the leader's connection closes, voters campaign one after the other, this far apart, so
+    /// that they don't split the vote.
+    pub stagger: Duration,
+    /// A piece of a snapshot is sent again after this silence.
+    pub snapshot_retry: Duration,
+}
+
+impl Default for Timing {
+    /// The paper's 150-300 ms suits a quiet LAN. Ten heartbeats of silence cost little here, since a
+    /// dead process is noticed by its closed connection within milliseconds, and they keep a busy
+    /// machine from electing nervously.
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(1_000),
+            election_max: Duration::from_millis(2_000),
+            campaign: Duration::from_millis(150),
+            stagger: Duration::from_millis(40),
+            snapshot_retry: Duration::from_millis(1_000),
+        }
+    }
+}
+
+/// Bounds on memory and messages (RAFT-13).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Entries in one message, in bytes; one entry may be larger.
+    pub append_bytes: usize,
+    /// Unacknowledged appends to one server.
+    pub window_messages: usize,
+    /// Unacknowledged bytes to one server.
+    pub window_bytes: usize,
+    /// Entries kept in memory.
+    pub memory_bytes: usize,
+    /// Entries of a leader that are not committed yet; beyond, proposals are refused.
+    pub uncommitted_bytes: usize,
+    /// One piece of a snapshot.
+    pub snapshot_piece_bytes: usize,
+    /// A snapshot is due once the log since the last one exceeds this, or the last one's size.
+    pub snapshot_log_bytes: u64,
+    /// Entries left in the log behind a snapshot, for followers that are a little behind.
+    pub trailing_entries: u64,
+    /// Commands applied in one step, in bytes: other work gets its turn in between.
+    pub apply_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            append_bytes: 1 << 20,
+            window_messages: 128,
+            window_bytes: 8 << 20,
+            memory_bytes: 32 << 20,
+            uncommitted_bytes: 64 << 20,
+            snapshot_piece_bytes: 256 << 10,
+            snapshot_log_bytes: 64 << 20,
+            trailing_entries: 10_000,
+            apply_bytes: 1 << 20,
+        }
+    }
+}
+
+/// Who a server is and how it behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its id.
+    pub node: NodeId,
+    /// The voters of a new group. What the log or a snapshot says wins.
+    pub voters: Vec<NodeId>,
+    /// Timers.
+    pub timing: Timing,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// Defaults for a server of a group.
+    pub fn new(node: NodeId, voters: impl IntoIterator<Item = NodeId>) -> Self {
+        Self {
+            node,
+            voters: voters.into_iter().collect(),
+            timing: Timing::default(),
+            limits: Limits::default(),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What servers send each other (Raft, Figures 2 and 13, as one-way messages).
+//!
+//! The paper's RPCs are pairs of messages here: a reply is a message of its own, and any of them
+//! may be lost, doubled, delayed or reordered.
+
+use bytes::Bytes;
+use quorate_contracts::{Entry, EntryId, LogIndex, SnapshotMeta, Term};
+
+/// One message. Every message carries its sender's term (section 5.1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// The sender's term; for a pre-vote, the term that it would campaign in.
+    pub term: Term,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a message says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// A candidate asks for a vote (section 5.2).
+    RequestVote {
+        /// Only asks whether it would get it (thesis, 9.6): nobody's term changes.
+        pre_vote: bool,
+        /// The leader asked for this election (thesis, 3.10): voters do not protect it.
+        transfer: bool,
+        /// The candidate's last entry (section 5.4.1).
+        last: EntryId,
+    },
+    /// Answer to `RequestVote`.
+    Vote {
+        /// Answers a pre-vote.
+        pre_vote: bool,
+        /// Whether the sender votes for the receiver.
+        granted: bool,
+    },
+    /// A leader replicates entries; without entries it is a heartbeat (section 5.3).
+    AppendEntries {
+        /// The entry right before the new ones (`prevLogIndex`, `prevLogTerm`).
+        prev: EntryId,
+        /// Entries to store, contiguous after `prev`.
+        entries: Vec<Entry>,
+        /// The leader's commit index.
+        commit: LogIndex,
+        /// Grows with each heartbeat round; comes back, and so proves that the sender was heard after the
+        /// round began.
+        round: u64,
+    },
+    /// Answer to `AppendEntries`: the log agrees with the leader's up to here, durably.
+    Accepted {
+        /// Highest index known to agree.
+        matched: LogIndex,
+        /// As asked.
+        round: u64,
+    },
+    /// Answer to `AppendEntries`: the log has no such `prev`.
+    Rejected {
+        /// Index of the `prev` that was asked about.
+        prev: LogIndex,
+        /// Where the logs may agree: the last entry not after `prev` whose term is not above
+        /// `prev`'s. It lets the leader skip a whole term in one round trip.
+        hint: EntryId,
+        /// As asked.
+        round: u64,
+    },
+    /// A piece of the leader's snapshot (section 7, Figure 13).
+    InstallSnapshot {
+        /// What the snapshot stands for.
+        meta: SnapshotMeta,
+        /// Where the piece goes.
+        offset: u64,
+        /// The piece.
+        bytes: Bytes,
+        /// Whether it is the last one (`done`).
+        done: bool,
+    },
+    /// Answer to `InstallSnapshot` as long as the snapshot is not whole.
+    SnapshotProgress {
+        /// Which snapshot.
+        last: EntryId,
+        /// The piece wanted next begins here.
+        next_offset: u64,
+    },
+    /// The leader asks the receiver to campaign at once (thesis, 3.10).
+    TimeoutNow,
+    /// The sender is of a later term than the message that it got.
+    Stale,
+}
+
+impl Body {
+    /// The paper's name, for traces and counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RequestVote { pre_vote: true, .. } => "RequestPreVote",
+            Self::RequestVote { .. } => "RequestVote",
+            Self::Vote { pre_vote: true, .. } => "PreVote",
+            Self::Vote { .. } => "Vote",
+            Self::AppendEntries { entries, .. } if entries.is_empty() => "Heartbeat",
+            Self::AppendEntries { .. } => "AppendEntries",
+            Self::Accepted { .. } => "Accepted",
+            Self::Rejected { .. } => "Rejected",
+            Self::InstallSnapshot { .. } => "InstallSnapshot",
+            Self::SnapshotProgress { .. } => "SnapshotProgress",
+            Self::TimeoutNow => "TimeoutNow",
+            Self::Stale => "Stale",
+        }
+    }
+
+    /// Whether it asks for something (the paper's "RPC"), rather than answering.
+    pub fn is_request(&self) -> bool {
+        matches!(
+            self,
+            Self::RequestVote { .. }
+                | Self::AppendEntries { .. }
+                | Self::InstallSnapshot { .. }
+                | Self::TimeoutNow
+        )
+    }
+}

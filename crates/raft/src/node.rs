@@ -1,0 +1,409 @@
+//! One Raft server: its state (Figure 2), the one door in, and the rules for all servers.
+//!
+//! What each role does with a message is in `follower`, `candidate` and `leader`; what becomes durable, and
+//! when an answer may leave, is in `durability`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_contracts::{
+    EntryId, EntryKind, HardState, Input, LogIndex, NodeId, Output, Process, Random, Recovered,
+    SnapshotMeta, Term, Time, When, Wire,
+};
+
+use crate::candidate::Candidate;
+use crate::durability::Durability;
+use crate::follower::Incoming;
+use crate::leader::Leader;
+use crate::log::Log;
+use crate::membership::Memberships;
+use crate::{Body, Config, Membership, Message, Timing};
+
+/// What a server is doing.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks for votes, or whether it would get them.
+    Candidate(Candidate),
+    /// Leads its term.
+    Leader(Box<Leader>),
+}
+
+/// What a server is doing, as others see it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum RoleName {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether it would be elected.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+    /// Gets the log and does not vote.
+    Learner,
+}
+
+/// One server of one group. Owns no disk, network or clock.
+#[derive(Debug)]
+pub struct Raft {
+    pub(crate) config: Config,
+    pub(crate) random: Random,
+    pub(crate) hard_state: HardState,
+    pub(crate) log: Log,
+    pub(crate) memberships: Memberships,
+    pub(crate) durability: Durability,
+    pub(crate) role: Role,
+    /// The leader of this term, if it is known.
+    pub(crate) leader: Option<NodeId>,
+    /// When it was last heard.
+    pub(crate) leader_heard: Time,
+    /// The leader's own commit index, as last heard.
+    pub(crate) leader_commit: LogIndex,
+    /// Highest index known to be committed (`commitIndex`).
+    pub(crate) commit: LogIndex,
+    /// When to campaign, unless a leader is heard. `None` before the first step.
+    pub(crate) election_at: Option<Time>,
+    /// Campaigns since a leader was last known.
+    pub(crate) campaigns: u32,
+    /// The newest finished snapshot.
+    pub(crate) snapshot: Option<SnapshotMeta>,
+    /// A snapshot being received.
+    pub(crate) incoming: Option<Incoming>,
+    /// The snapshot file is busy with a piece that this server took itself.
+    pub(crate) snapshot_file_busy: bool,
+    /// The disk failed; nothing more is done.
+    pub(crate) failed: bool,
+}
+
+/// What a client of the core asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// Append these commands, if this server leads.
+    Propose(Vec<Bytes>),
+}
+
+/// What it is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// The commands are in the leader's log from this entry on. They are committed once the commit
+    /// index reaches them in this term.
+    Appended {
+        /// The first one's id; the others follow.
+        first: EntryId,
+    },
+    /// This server does not lead: nothing happened.
+    NotLeader {
+        /// Who does, if known.
+        leader: Option<NodeId>,
+    },
+}
+
+pub(crate) type Outputs = Vec<Output<Raft>>;
+
+impl Process for Raft {
+    type Message = Message;
+    type Request = Request;
+    type Reply = Reply;
+
+    fn deadline(&self) -> Option<(Time, &'static str)> {
+        if self.failed {
+            return None;
+        }
+        match (&self.role, self.election_at) {
+            (Role::Leader(leader), _) => Some(leader.deadline(self.commit)),
+            (_, None) => Some((Time::ZERO, "start")),
+            (_, Some(_)) if !self.is_voter() => None,
+            (Role::Follower, Some(at)) => Some((at, "election timeout")),
+            (Role::Candidate(_), Some(at)) => Some((at, "campaign again")),
+        }
+    }
+
+    fn step(&mut self, now: Time, input: Input<Self>, out: &mut Outputs) {
+        if self.failed {
+            return;
+        }
+        match input {
+            Input::Wake => self.wake(now, out),
+            Input::WallClock { .. } => {}
+            Input::Received { from, message } => self.receive(now, from, message, out),
+            Input::MemberLost { member } => self.member_lost(now, member),
+            Input::Requested(Request::Propose(commands)) => {
+                let reply = self.propose(commands);
+                out.push(Output::Reply { when: When::Now, reply });
+            }
+            Input::Persisted { mark } => {
+                self.durability.persisted(mark);
+                self.after_persisted(now, out);
+            }
+            Input::Read { entries } => self.entries_read(&entries, out),
+            Input::Snapshot(news) => self.snapshot_news(now, news, out),
+            Input::DiskFailed { .. } => self.failed = true,
+        }
+        self.flush_hard_state(out);
+    }
+}
+
+impl Raft {
+    /// A server as it was recovered from its disk. `seed` makes its random choices.
+    pub fn new(config: Config, recovered: Recovered, seed: u64) -> Self {
+        let initial = Membership::of_voters(config.voters.iter().copied());
+        let mut memberships = Memberships::new(initial);
+        let snapshot = recovered.snapshot.map(|(meta, _)| meta);
+        if let Some(meta) = &snapshot {
+            memberships.restore(LogIndex::ZERO, decode_membership(meta));
+        }
+        for (index, data) in &recovered.memberships {
+            memberships.append(*index, data);
+        }
+        let commit = snapshot.as_ref().map_or(LogIndex::ZERO, |meta| meta.last.index);
+        let Recovered { base, last, term_starts, tail, .. } = recovered;
+        Self {
+            config,
+            random: Random::new(seed),
+            hard_state: recovered.hard_state,
+            log: Log::new(base, last, term_starts, tail),
+            memberships,
+            durability: Durability::new(recovered.mark, last.index),
+            role: Role::Follower,
+            leader: None,
+            leader_heard: Time::ZERO,
+            leader_commit: LogIndex::ZERO,
+            commit,
+            election_at: None,
+            campaigns: 0,
+            snapshot,
+            incoming: None,
+            snapshot_file_busy: false,
+            failed: false,
+        }
+    }
+
+    /// This server's id.
+    pub fn node(&self) -> NodeId {
+        self.config.node
+    }
+
+    /// Latest term it has seen (`currentTerm`).
+    pub fn term(&self) -> Term {
+        self.hard_state.term
+    }
+
+    /// Term and vote.
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    /// What it is doing.
+    pub fn role(&self) -> RoleName {
+        match &self.role {
+            Role::Leader(_) => RoleName::Leader,
+            Role::Candidate(candidate) if candidate.pre_vote => RoleName::PreCandidate,
+            Role::Candidate(_) => RoleName::Candidate,
+            Role::Follower if !self.is_voter() => RoleName::Learner,
+            Role::Follower => RoleName::Follower,
+        }
+    }
+
+    /// Whether it leads its term.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// The leader of this term, if known.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// Highest index known to be committed.
+    pub fn commit(&self) -> LogIndex {
+        self.commit
+    }
+
+    /// The commit index that the leader told of, which may lie ahead of what is here.
+    pub fn leader_commit(&self) -> LogIndex {
+        self.leader_commit.max(self.commit)
+    }
+
+    /// The last entry of the log.
+    pub fn last(&self) -> EntryId {
+        self.log.last()
+    }
+
+    /// The log begins after this entry.
+    pub fn base(&self) -> EntryId {
+        self.log.base()
+    }
+
+    /// Term of the entry at `index`, if the log knows it.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
+    /// The entry at `index`, if it is in memory.
+    pub fn entry(&self, index: LogIndex) -> Option<&quorate_contracts::Entry> {
+        self.log.in_memory(index)
+    }
+
+    /// The members in force.
+    pub fn membership(&self) -> &Membership {
+        self.memberships.current()
+    }
+
+    /// Highest index that is durable here.
+    pub fn durable_index(&self) -> LogIndex {
+        self.durability.index()
+    }
+
+    /// The commit index that is known at each follower (`matchIndex`), if this server leads.
+    pub fn matched(&self) -> BTreeMap<NodeId, LogIndex> {
+        match &self.role {
+            Role::Leader(leader) => leader.matched(),
+            _ => BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn is_voter(&self) -> bool {
+        self.membership().is_voter(self.config.node)
+    }
+
+    /// Appends commands to the log, if this server leads; they leave with the next wake-up.
+    pub(crate) fn propose(&mut self, commands: Vec<Bytes>) -> Reply {
+        let Role::Leader(_) = &self.role else { return Reply::NotLeader { leader: self.leader } };
+        let first = EntryId::new(self.log.last().index.next(), self.term());
+        for data in commands {
+            self.append_own(EntryKind::Command, data);
+        }
+        Reply::Appended { first }
+    }
+
+    fn wake(&mut self, now: Time, out: &mut Outputs) {
+        match (&self.role, self.election_at) {
+            (Role::Leader(_), _) => self.leader_wake(now, out),
+            (_, None) => self.start(now),
+            (_, Some(at)) if at <= now && self.is_voter() => self.election_timeout(now, out),
+            _ => {}
+        }
+    }
+
+    /// The first wake-up: a cluster that starts together should not wait for a full timeout.
+    /// Whoever comes back to a cluster that has a leader is refused by the pre-vote.
+    fn start(&mut self, now: Time) {
+        self.election_at = Some(now + self.config.timing.stagger + self.staggered());
+    }
+
+    /// Rules for all servers (Figure 2): terms first, then the message itself.
+    fn receive(&mut self, now: Time, from: NodeId, message: Message, out: &mut Outputs) {
+        if message.term > self.term() && !self.looks_at_later_term(now, from, &message) {
+            return;
+        }
+        if message.term < self.term() {
+            if message.body.is_request() {
+                let when = self.when_term_is_durable(out);
+                self.send(out, when, from, Body::Stale);
+            }
+            return;
+        }
+        self.dispatch(now, from, message, out);
+    }
+
+    /// A message of a later term makes a follower of everyone (section 5.1), with three
+    /// exceptions. Returns whether the message is to be looked at.
+    fn looks_at_later_term(&mut self, now: Time, from: NodeId, message: &Message) -> bool {
+        match &message.body {
+            // Nobody's term changes for a question, or for the answer that encourages.
+            Body::RequestVote { pre_vote: true, .. }
+            | Body::Vote { pre_vote: true, granted: true } => {}
+            // A live leader is protected from servers that only lost touch with it (thesis, 6.4.1).
+            Body::RequestVote { transfer: false, .. } if self.protects_leader(now, from) => {
+                return false;
+            }
+            _ => self.become_follower(now, message.term, None),
+        }
+        true
+    }
+
+    fn dispatch(&mut self, now: Time, from: NodeId, message: Message, out: &mut Outputs) {
+        match message.body {
+            Body::RequestVote { pre_vote: true, last, .. } => {
+                self.pre_vote_requested(now, from, message.term, last, out);
+            }
+            Body::RequestVote { last, .. } => self.vote_requested(now, from, last, out),
+            Body::Vote { pre_vote, granted } => {
+                self.vote_received(now, from, message.term, pre_vote, granted, out);
+            }
+            Body::AppendEntries { prev, entries, commit, round } => {
+                self.append_entries(now, from, prev, entries, commit, round, out);
+            }
+            Body::Accepted { matched, round } => self.accepted(now, from, matched, round),
+            Body::Rejected { prev, hint, round } => self.rejected(now, from, prev, hint, round),
+            Body::InstallSnapshot { meta, offset, bytes, done } => {
+                self.install_snapshot(now, from, meta, offset, bytes, done, out);
+            }
+            Body::SnapshotProgress { last, next_offset } => {
+                self.snapshot_progress(now, from, last, next_offset, out);
+            }
+            Body::TimeoutNow => self.campaign_for_transfer(now, out),
+            Body::Stale => {}
+        }
+    }
+
+    /// Enters `term`, if it is later, as a follower. Everything that only a leader or a candidate
+    /// holds ends with the role.
+    pub(crate) fn become_follower(&mut self, now: Time, term: Term, leader: Option<NodeId>) {
+        if term > self.term() {
+            self.hard_state = HardState { term, voted_for: None };
+            self.durability.hard_state_changed();
+            self.leader = None;
+        }
+        if !matches!(self.role, Role::Follower) {
+            self.role = Role::Follower;
+            self.reset_election(now);
+        }
+        if leader.is_some() {
+            self.leader = leader;
+        }
+    }
+
+    /// The next campaign is a full random timeout away (section 5.2).
+    pub(crate) fn reset_election(&mut self, now: Time) {
+        let Timing { election_min, election_max, .. } = self.config.timing;
+        self.election_at = Some(now + self.draw(election_min, election_max));
+    }
+
+    pub(crate) fn send(&self, out: &mut Outputs, when: When, to: NodeId, body: Body) {
+        out.push(Output::Send { when, to, message: Message { term: self.term(), body } });
+    }
+
+    /// A connection closed. If it was the leader's, voters campaign soon, one after the other; the
+    /// pre-vote protects a leader that only this server lost.
+    fn member_lost(&mut self, now: Time, member: NodeId) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.member_lost(member);
+        } else if self.leader == Some(member) {
+            self.leader = None;
+            self.campaigns = 0;
+            self.election_at = Some(now + self.staggered());
+        }
+    }
+
+    /// A delay that differs from voter to voter.
+    fn staggered(&mut self) -> Duration {
+        let before = self.membership().voters.range(..self.config.node).count();
+        let stagger = self.config.timing.stagger;
+        stagger * before as u32 + self.draw(Duration::ZERO, stagger / 2)
+    }
+
+    pub(crate) fn draw(&mut self, low: Duration, high: Duration) -> Duration {
+        let nanos = self.random.between(low.as_nanos() as u64, high.as_nanos() as u64);
+        Duration::from_nanos(nanos)
+    }
+}
+
+/// The members of a snapshot. An unreadable one is damage that its checksum did not see: a bug.
+pub(crate) fn decode_membership(meta: &SnapshotMeta) -> Membership {
+    Membership::from_bytes(&meta.membership)
+        .unwrap_or_else(|error| panic!("membership of snapshot {}: {error}", meta.last))
+}

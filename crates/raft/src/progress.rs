@@ -1,0 +1,127 @@
+//! What a leader knows of one other server's log (`nextIndex`, `matchIndex`), and how much of it
+//! may be on its way.
+
+use std::collections::VecDeque;
+
+use quorate_contracts::{EntryId, LogIndex, Time};
+
+/// A leader's view of another server.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// Highest index known to be on that server durably (`matchIndex`): proven.
+    pub(crate) matched: LogIndex,
+    /// Next index to send (`nextIndex`): an optimistic guess.
+    pub(crate) next: LogIndex,
+    /// How it is being fed.
+    pub(crate) feed: Feed,
+    /// Commit index that it was told of.
+    pub(crate) told_commit: LogIndex,
+    /// When it was last heard of, in this term.
+    pub(crate) heard: Time,
+    /// Appends on their way: last index and bytes of each.
+    in_flight: VecDeque<(LogIndex, usize)>,
+    in_flight_bytes: usize,
+}
+
+/// How a follower is being fed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Feed {
+    /// Where the logs agree is not known: one append at a time.
+    Probe {
+        /// An append is on its way; the next heartbeat asks again.
+        sent: bool,
+    },
+    /// Entries are streamed ahead of the acknowledgements, within the window.
+    Replicate,
+    /// It needs entries that are in the snapshot only.
+    Snapshot {
+        /// Which snapshot; none until its first piece was read.
+        last: Option<EntryId>,
+        /// Next piece to send.
+        offset: u64,
+        /// When the last piece or request for one was made.
+        asked: Time,
+    },
+}
+
+/// The window of unacknowledged appends to one server (RAFT-13).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Progress {
+    /// A server of which a new leader with this last entry knows nothing.
+    pub(crate) fn new(last: LogIndex, now: Time) -> Self {
+        Self {
+            matched: LogIndex::ZERO,
+            next: last.next(),
+            feed: Feed::Probe { sent: false },
+            told_commit: LogIndex::ZERO,
+            heard: now,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+        }
+    }
+
+    /// Whether another append with entries may leave.
+    pub(crate) fn has_room(&self, window: Window) -> bool {
+        match self.feed {
+            Feed::Probe { sent } => !sent,
+            Feed::Replicate => {
+                self.in_flight.len() < window.messages && self.in_flight_bytes < window.bytes
+            }
+            Feed::Snapshot { .. } => false,
+        }
+    }
+
+    /// An append with entries up to `last` left.
+    pub(crate) fn sent(&mut self, last: LogIndex, bytes: usize) {
+        if let Feed::Probe { sent } = &mut self.feed {
+            *sent = true;
+            return;
+        }
+        self.in_flight.push_back((last, bytes));
+        self.in_flight_bytes += bytes;
+        self.next = last.next();
+    }
+
+    /// The server's log agrees up to `index`. Returns whether that is news.
+    pub(crate) fn accepted(&mut self, index: LogIndex) -> bool {
+        while self.in_flight.front().is_some_and(|(last, _)| *last <= index) {
+            if let Some((_, bytes)) = self.in_flight.pop_front() {
+                self.in_flight_bytes -= bytes;
+            }
+        }
+        let news = index > self.matched;
+        self.matched = self.matched.max(index);
+        self.next = self.next.max(index.next());
+        news
+    }
+
+    /// Falls back to asking where the logs agree, next at `next`.
+    pub(crate) fn probe(&mut self, next: LogIndex) {
+        self.feed = Feed::Probe { sent: false };
+        self.next = next.max(self.matched.next());
+        self.clear_in_flight();
+    }
+
+    /// Where the logs agree is known: stream.
+    pub(crate) fn replicate(&mut self) {
+        self.feed = Feed::Replicate;
+        self.next = self.matched.next();
+        self.clear_in_flight();
+    }
+
+    /// It needs the snapshot.
+    pub(crate) fn snapshot(&mut self, now: Time) {
+        self.feed = Feed::Snapshot { last: None, offset: 0, asked: now };
+        self.clear_in_flight();
+    }
+
+    fn clear_in_flight(&mut self) {
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+    }
+}
