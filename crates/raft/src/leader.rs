@@ -163,7 +163,10 @@ impl Raft {
             }
             match self.log.slice(next, self.log.last().index, append_bytes) {
                 Slice::Entries(entries) => self.send_entries(to, entries, out),
-                Slice::OnDisk => return self.read_for(next, out),
+                Slice::OnDisk => {
+                    self.read_for(next, out);
+                    break;
+                }
                 Slice::Compacted => return self.start_snapshot(now, to, out),
             }
         }

@@ -1,1 +1,24 @@
-//! Empty for now.
+//! The simulated world: virtual time, a lossy network, disks that forget what was not synced, and
+//! servers that crash, pause and keep bad clocks.
+//!
+//! One seed makes all choices; each part draws from a stream of its own, so that adding a fault
+//! does not reshuffle the rest. The servers are `raft::Replica`s, exactly as they ship; [`World`] is
+//! their driver, and keeps the rules of `contracts::Process` as `server` does. After each step
+//! [`Safety`] checks Raft's five properties (Figure 3).
+//!
+//! Not here: workloads, models and the choice of faults. Those are in `scenarios`.
+
+mod clock;
+mod network;
+mod queue;
+mod safety;
+mod store;
+mod trace;
+mod world;
+
+pub use clock::Clock;
+pub use network::{Network, NetworkOptions};
+pub use safety::{Safety, Violation};
+pub use store::{MemoryStore, StoreOptions};
+pub use trace::{TraceHash, TraceLine};
+pub use world::{World, WorldOptions};

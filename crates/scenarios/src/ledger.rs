@@ -1,0 +1,186 @@
+//! The smallest service worth replicating: a list of values, each written once, in the order in which
+//! they were committed. It shows lost, doubled and reordered writes at a glance.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::time::Duration;
+
+use quorate_contracts::{
+    BadSnapshot, LogIndex, Malformed, NodeId, Progress, Proposal, RequestId, Service, ServiceInput,
+    ServiceOutput, StateMachine, Time, Wire, WireReader, WireWriter,
+};
+
+/// The values, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    values: Vec<u64>,
+    known: BTreeSet<u64>,
+    digest: u64,
+    /// A snapshot being taken: how many values it covers, and how many were written out. Values are
+    /// never changed, so that the list itself is its own copy.
+    snapshot: Option<(usize, usize)>,
+}
+
+impl Ledger {
+    /// The values, in the order in which they were committed.
+    pub fn values(&self) -> &[u64] {
+        &self.values
+    }
+
+    fn write(&mut self, value: u64) -> bool {
+        let new = self.known.insert(value);
+        if new {
+            self.digest = (self.digest ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
+            self.values.push(value);
+        }
+        new
+    }
+}
+
+impl StateMachine for Ledger {
+    /// Whether the value was new.
+    type Outcome = bool;
+    type Event = std::convert::Infallible;
+
+    fn apply(&mut self, _at: LogIndex, command: &[u8], _: &mut Vec<Self::Event>) -> bool {
+        let value =
+            WireReader::from_slice(command).u64().expect("the ledger's commands are numbers");
+        self.write(value)
+    }
+
+    fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    fn begin_snapshot(&mut self) {
+        self.snapshot = Some((self.values.len(), 0));
+    }
+
+    fn snapshot_slice(&mut self, bytes: usize, out: &mut Vec<u8>) -> Progress {
+        let Some((covered, written)) = &mut self.snapshot else { return Progress::Done };
+        let take = (bytes / 8).max(1).min(*covered - *written);
+        for value in &self.values[*written..*written + take] {
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+        *written += take;
+        if *written < *covered {
+            return Progress::More;
+        }
+        self.snapshot = None;
+        Progress::Done
+    }
+
+    fn restore(reader: &mut dyn Read) -> Result<Self, BadSnapshot> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        let (chunks, rest) = bytes.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(BadSnapshot::Malformed("half a value"));
+        }
+        let mut ledger = Self::default();
+        for chunk in chunks {
+            ledger.write(u64::from_be_bytes(*chunk));
+        }
+        Ok(ledger)
+    }
+
+    fn snapshot_bytes_estimate(&self) -> u64 {
+        8 * self.values.len() as u64
+    }
+}
+
+/// What one server does for those who write: it proposes until it sees the value applied. The ledger
+/// takes a value once, so that proposing it twice is harmless.
+#[derive(Debug)]
+pub struct Clerk {
+    node: NodeId,
+    next: RequestId,
+    pending: BTreeMap<RequestId, u64>,
+    propose_again_at: Option<Time>,
+}
+
+/// Pending values are proposed again after this silence.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+impl Clerk {
+    /// A clerk of this server whose request ids begin at a number of this life's own.
+    pub fn new(node: NodeId, seed: u64) -> Self {
+        let next = RequestId(seed & !0xffff_ffff);
+        Self { node, next, pending: BTreeMap::new(), propose_again_at: None }
+    }
+
+    fn propose(&self, id: RequestId, value: u64) -> ServiceOutput<Self> {
+        ServiceOutput::Propose(Proposal::encode(self.node, id, |out| out.u64(value)))
+    }
+
+    fn propose_all(&mut self, now: Time, out: &mut Vec<ServiceOutput<Self>>) {
+        out.extend(self.pending.iter().map(|(id, value)| self.propose(*id, *value)));
+        self.propose_again_at = (!self.pending.is_empty()).then(|| now + PATIENCE);
+    }
+
+    /// Tells the writers of those pending values that are in the ledger.
+    fn answer_known(&mut self, ledger: &Ledger, out: &mut Vec<ServiceOutput<Self>>) {
+        self.pending.retain(|_, value| {
+            let known = ledger.known.contains(value);
+            if known {
+                out.push(ServiceOutput::Reply(*value));
+            }
+            !known
+        });
+    }
+}
+
+/// Clerks have nothing to tell each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Silence {}
+
+impl Wire for Silence {
+    fn encode(&self, _: &mut WireWriter) {
+        match *self {}
+    }
+    fn decode(_: &mut WireReader<'_>) -> Result<Self, Malformed> {
+        Err(Malformed("clerks say nothing"))
+    }
+}
+
+impl Service for Clerk {
+    type Machine = Ledger;
+    type Message = Silence;
+    /// Write this value.
+    type Request = u64;
+    /// This value is written.
+    type Reply = u64;
+
+    fn deadline(&self) -> Option<(Time, &'static str)> {
+        self.propose_again_at.map(|at| (at, "propose again"))
+    }
+
+    fn step(
+        &mut self,
+        now: Time,
+        input: ServiceInput<'_, Self>,
+        ledger: &Ledger,
+        out: &mut Vec<ServiceOutput<Self>>,
+    ) {
+        match input {
+            ServiceInput::Requested(value) => {
+                let id = self.next;
+                self.next = id.next();
+                self.pending.insert(id, value);
+                self.propose_again_at.get_or_insert(now + PATIENCE);
+                out.push(self.propose(id, value));
+            }
+            ServiceInput::Applied { id: Some(id), .. } => {
+                if let Some(value) = self.pending.remove(&id) {
+                    out.push(ServiceOutput::Reply(value));
+                }
+            }
+            ServiceInput::Restored => self.answer_known(ledger, out),
+            ServiceInput::Leader { leader: Some(_), .. } => self.propose_all(now, out),
+            ServiceInput::Wake if self.propose_again_at.is_some_and(|at| at <= now) => {
+                self.propose_all(now, out);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A disk as the protocol sees it: records that become durable in order, and those still on their way
+//! when the server crashes, of which any prefix may have made it.
+//!
+//! It stands in for the storage crate where the protocol is what is tested, at a million events a second.
+//! Torn sectors, reordered writes and damage are `disk`'s, under the real storage.
+//!
+//! Invariant: a record is durable only after all records before it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Cursor;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_contracts::{
+    Entry, EntryId, EntryKind, HardState, LogIndex, NodeId, Random, Record, Recovered,
+    SnapshotInput, SnapshotMeta, SnapshotOutput, WriteMark,
+};
+
+/// How slow a disk is.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// Shortest time of a write and its sync.
+    pub sync_min: Duration,
+    /// Longest.
+    pub sync_max: Duration,
+    /// Entries handed back in memory at a restart, at most; the others are read from the disk.
+    pub tail_entries: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            sync_min: Duration::from_micros(100),
+            sync_max: Duration::from_millis(2),
+            tail_entries: 1_000,
+        }
+    }
+}
+
+/// A snapshot file.
+#[derive(Clone, Debug, Default)]
+struct SnapshotFile {
+    meta: SnapshotMeta,
+    content: Vec<u8>,
+}
+
+/// The disk of one server.
+#[derive(Debug)]
+pub struct MemoryStore {
+    options: StoreOptions,
+    random: Random,
+    hard_state: HardState,
+    mark: WriteMark,
+    base: EntryId,
+    entries: BTreeMap<LogIndex, Entry>,
+    snapshot: Option<SnapshotFile>,
+    /// Being written; lost at a crash.
+    unfinished: Option<SnapshotFile>,
+    queued: VecDeque<(WriteMark, Record)>,
+    /// Records of the write in flight; they are durable when it completes.
+    in_flight: VecDeque<(WriteMark, Record)>,
+    writing: bool,
+}
+
+impl MemoryStore {
+    /// An empty disk.
+    pub fn new(options: StoreOptions, random: Random) -> Self {
+        Self {
+            options,
+            random,
+            hard_state: HardState::default(),
+            mark: WriteMark(0),
+            base: EntryId::ZERO,
+            entries: BTreeMap::new(),
+            snapshot: None,
+            unfinished: None,
+            queued: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            writing: false,
+        }
+    }
+
+    /// Queues a record.
+    pub fn persist(&mut self, mark: WriteMark, record: Record) {
+        self.queued.push_back((mark, record));
+    }
+
+    /// Begins to write what is queued, unless a write is in flight. Returns how long it takes.
+    pub fn flush(&mut self) -> Option<Duration> {
+        if self.writing || self.queued.is_empty() {
+            return None;
+        }
+        self.in_flight = std::mem::take(&mut self.queued);
+        self.writing = true;
+        Some(self.draw_latency())
+    }
+
+    /// The write in flight is durable.
+    pub fn complete(&mut self) -> WriteMark {
+        assert!(self.writing, "no write is in flight");
+        self.writing = false;
+        for (mark, record) in std::mem::take(&mut self.in_flight) {
+            self.make_durable(mark, record);
+        }
+        self.mark
+    }
+
+    /// How long a write takes.
+    pub fn draw_latency(&mut self) -> Duration {
+        let (low, high) = (self.options.sync_min.as_nanos(), self.options.sync_max.as_nanos());
+        Duration::from_nanos(self.random.between(low as u64, high as u64))
+    }
+
+    /// Term and vote on the disk.
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    /// Whether this entry is on the disk, or covered by what is.
+    pub fn holds(&self, id: EntryId) -> bool {
+        id.index <= self.base.index
+            || self.snapshot.as_ref().is_some_and(|file| id.index <= file.meta.last.index)
+            || self.entries.get(&id.index).is_some_and(|entry| entry.id == id)
+    }
+
+    /// Entries from `from` to `to`, at least one if it is there, up to a size.
+    pub fn read_log(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Vec<Entry> {
+        let mut bytes = 0;
+        let wanted = self.entries.range(from..=to.max(from)).map(|(_, entry)| entry);
+        let fitting = wanted.take_while(|entry| {
+            let first = bytes == 0;
+            bytes += entry.data.len() + 1;
+            first || bytes <= bytes_max
+        });
+        fitting.cloned().collect()
+    }
+
+    /// Work on a snapshot file; the answer, if there is one, comes after a write's time.
+    pub fn snapshot(&mut self, work: SnapshotOutput) -> Option<SnapshotInput> {
+        match work {
+            SnapshotOutput::Begin { meta } => {
+                self.unfinished = Some(SnapshotFile { meta, content: Vec::new() });
+                None
+            }
+            SnapshotOutput::Write { offset, bytes } => {
+                let file = self.unfinished.as_mut()?;
+                assert_eq!(offset, file.content.len() as u64, "snapshot pieces come in order");
+                file.content.extend_from_slice(&bytes);
+                Some(SnapshotInput::Written { end: file.content.len() as u64 })
+            }
+            SnapshotOutput::Finish => {
+                let file = self.unfinished.take()?;
+                let (meta, bytes) = (file.meta.clone(), file.content.len() as u64);
+                self.snapshot = Some(file);
+                Some(SnapshotInput::Finished { meta, bytes })
+            }
+            SnapshotOutput::Read { offset, bytes_max, to } => {
+                self.read_piece(offset, bytes_max, to)
+            }
+            SnapshotOutput::Load => self.snapshot.as_ref().map(|file| SnapshotInput::Loaded {
+                meta: file.meta.clone(),
+                reader: Box::new(Cursor::new(file.content.clone())),
+            }),
+        }
+    }
+
+    fn read_piece(&self, offset: u64, bytes_max: usize, to: NodeId) -> Option<SnapshotInput> {
+        let file = self.snapshot.as_ref()?;
+        let start = usize::try_from(offset).ok()?.min(file.content.len());
+        let end = start.saturating_add(bytes_max).min(file.content.len());
+        Some(SnapshotInput::Piece {
+            meta: file.meta.clone(),
+            offset,
+            bytes: Bytes::copy_from_slice(&file.content[start..end]),
+            last: end == file.content.len(),
+            to,
+        })
+    }
+
+    /// The server dies: of the write in flight, any prefix of the records may have made it.
+    pub fn crash(&mut self) {
+        let survivors = self.random.below(self.in_flight.len() as u64 + 1) as usize;
+        for (mark, record) in std::mem::take(&mut self.in_flight).into_iter().take(survivors) {
+            self.make_durable(mark, record);
+        }
+        self.queued.clear();
+        self.writing = false;
+        self.unfinished = None;
+    }
+
+    /// What a restart finds. The log gives way to a newer snapshot that it does not lead up to.
+    pub fn recover(&mut self) -> Recovered {
+        if let Some(last) = self.snapshot.as_ref().map(|file| file.meta.last)
+            && !self.log_holds(last)
+        {
+            self.entries.clear();
+            self.base = last;
+        }
+        let all: Vec<&Entry> = self.entries.values().collect();
+        let mut term_starts: Vec<EntryId> = Vec::new();
+        for entry in &all {
+            if term_starts.last().is_none_or(|start| start.term != entry.id.term) {
+                term_starts.push(entry.id);
+            }
+        }
+        let tail = all.len().saturating_sub(self.options.tail_entries);
+        let memberships = all.iter().filter(|entry| entry.kind == EntryKind::Membership);
+        Recovered {
+            hard_state: self.hard_state,
+            mark: self.mark,
+            snapshot: self.snapshot.as_ref().map(|f| (f.meta.clone(), f.content.len() as u64)),
+            base: self.base,
+            term_starts,
+            last: all.last().map_or(self.base, |entry| entry.id),
+            tail: all[tail..].iter().copied().cloned().collect(),
+            memberships: memberships.map(|entry| (entry.id.index, entry.data.clone())).collect(),
+        }
+    }
+
+    fn log_holds(&self, id: EntryId) -> bool {
+        id == self.base || self.entries.get(&id.index).is_some_and(|entry| entry.id == id)
+    }
+
+    fn make_durable(&mut self, mark: WriteMark, record: Record) {
+        assert!(mark > self.mark, "marks only grow: {mark} after {}", self.mark);
+        self.mark = mark;
+        self.hard_state = record.hard_state.unwrap_or(self.hard_state);
+        if let Some(base) = record.base {
+            if self.log_holds(base) {
+                self.entries = self.entries.split_off(&base.index.next());
+            } else {
+                self.entries.clear();
+            }
+            self.base = base;
+        }
+        if let Some(from) = record.truncate_from {
+            self.entries.split_off(&from);
+        }
+        for entry in record.entries {
+            self.entries.insert(entry.id.index, entry);
+        }
+    }
+}
