@@ -64,9 +64,11 @@ pub enum Input<P: Process> {
         /// The newest durable mark.
         mark: WriteMark,
     },
-    /// Answer to [`Output::ReadLog`]: the entries from the asked index on, at least one, as many as
-    /// fit the asked size.
+    /// Answer to [`Output::ReadLog`]: the entries from the asked index on, as many as fit the asked size
+    /// and at least one; none if the log does not hold the first one any more.
     Read {
+        /// As asked.
+        from: LogIndex,
         /// Contiguous entries.
         entries: Vec<Entry>,
     },

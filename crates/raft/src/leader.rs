@@ -212,8 +212,14 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_at = now + interval;
         leader.round += 1;
+        let base = self.log.base().index;
         for to in self.others() {
             let Some(progress) = self.progress_mut(to) else { continue };
+            if progress.feed == Feed::Replicate && progress.next <= base {
+                // What was streamed is in the snapshot by now. If it was lost, no heartbeat could ask
+                // for it, since the entry before the next one has no known term any more.
+                progress.probe(progress.matched.next());
+            }
             let prev = LogIndex(progress.next.0 - 1);
             self.send_append(to, prev, Vec::new(), out);
             self.retry_snapshot(now, to, out);
@@ -251,7 +257,7 @@ impl Raft {
         from: NodeId,
         prev: LogIndex,
         hint: EntryId,
-        _round: u64,
+        round: u64,
     ) {
         let agree = self.log.last_not_above(hint.index, hint.term);
         let Role::Leader(leader) = &mut self.role else { return };
@@ -262,7 +268,11 @@ impl Raft {
             Feed::Replicate => prev <= progress.matched,
             Feed::Snapshot { .. } => true,
         };
-        if !stale {
+        // One gap makes everything behind it in the window be rejected: only the first rejection
+        // since the last fall-back counts, or each would send the window again.
+        if !stale && round >= progress.probing_since {
+            leader.round += 1;
+            progress.probing_since = leader.round;
             progress.probe(agree.index.next());
             leader.feed_due = true;
         }
@@ -295,11 +305,10 @@ impl Raft {
     }
 
     /// Entries were read: they go to whoever needs exactly them next.
-    pub(crate) fn entries_read(&mut self, entries: &[Entry], out: &mut Outputs) {
+    pub(crate) fn entries_read(&mut self, first: LogIndex, entries: &[Entry], out: &mut Outputs) {
         let Limits { window_messages, window_bytes, .. } = self.config.limits;
         let window = Window { messages: window_messages, bytes: window_bytes };
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(first) = entries.first().map(|entry| entry.id.index) else { return };
         if leader.reading == Some(first) {
             leader.reading = None;
             leader.feed_due = true;

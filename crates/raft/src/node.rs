@@ -138,7 +138,7 @@ impl Process for Raft {
                 self.durability.persisted(mark);
                 self.after_persisted(now, out);
             }
-            Input::Read { entries } => self.entries_read(&entries, out),
+            Input::Read { from, entries } => self.entries_read(from, &entries, out),
             Input::Snapshot(news) => self.snapshot_news(now, news, out),
             Input::DiskFailed { .. } => self.failed = true,
         }

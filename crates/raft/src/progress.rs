@@ -18,6 +18,8 @@ pub(crate) struct Progress {
     pub(crate) told_commit: LogIndex,
     /// When it was last heard of, in this term.
     pub(crate) heard: Time,
+    /// The round in which it was last found to lack something: what was sent before tells no news.
+    pub(crate) probing_since: u64,
     /// Appends on their way: last index and bytes of each.
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
@@ -60,6 +62,7 @@ impl Progress {
             feed: Feed::Probe { sent: false },
             told_commit: LogIndex::ZERO,
             heard: now,
+            probing_since: 0,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
         }

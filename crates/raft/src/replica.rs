@@ -121,7 +121,7 @@ impl<S: Service> Process for Replica<S> {
             Input::MemberLost { member } => self.raft_step(now, Input::MemberLost { member }),
             Input::Requested(request) => self.serve(now, ServiceInput::Requested(request)),
             Input::Persisted { mark } => self.raft_step(now, Input::Persisted { mark }),
-            Input::Read { entries } => self.entries_read(now, entries),
+            Input::Read { from, entries } => self.entries_read(now, from, entries),
             Input::Snapshot(news) => self.snapshot_news(now, news, out),
             Input::DiskFailed { reason } => self.raft_step(now, Input::DiskFailed { reason }),
         }
@@ -363,9 +363,8 @@ impl<S: Service> Replica<S> {
         }
     }
 
-    fn entries_read(&mut self, now: Time, entries: Vec<Entry>) {
-        if self.reading && entries.first().is_some_and(|e| e.id.index == self.applied.index.next())
-        {
+    fn entries_read(&mut self, now: Time, from: LogIndex, entries: Vec<Entry>) {
+        if self.reading && from == self.applied.index.next() {
             self.reading = false;
             for entry in &entries {
                 if self.loading == Loading::No && entry.id.index <= self.raft.commit() {
@@ -373,7 +372,7 @@ impl<S: Service> Replica<S> {
                 }
             }
         }
-        self.raft_step(now, Input::Read { entries });
+        self.raft_step(now, Input::Read { from, entries });
     }
 
     /// Does what the service wants, until it wants nothing more.

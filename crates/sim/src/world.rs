@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use quorate_contracts::{
-    EntryId, Gate, Input, NodeId, Output, Process, Random, Record, Recovered, Service,
-    SnapshotInput, StateMachine, Time, When,
+    Entry, EntryId, Gate, Input, LogIndex, NodeId, Output, Process, Random, Record, Recovered,
+    Service, SnapshotInput, StateMachine, Time, When,
 };
 use quorate_raft::{Config, Limits, Replica, ReplicaMessage, Timing};
 
@@ -106,7 +106,7 @@ enum Event<S: Service> {
 }
 
 enum DiskNews {
-    Read(Vec<quorate_contracts::Entry>),
+    Read(LogIndex, Vec<Entry>),
     Snapshot(SnapshotInput),
 }
 
@@ -329,7 +329,7 @@ where
             Event::FromDisk { news, .. } => self.step(
                 node,
                 match news {
-                    DiskNews::Read(entries) => Input::Read { entries },
+                    DiskNews::Read(from, entries) => Input::Read { from, entries },
                     DiskNews::Snapshot(news) => Input::Snapshot(news),
                 },
             ),
@@ -397,8 +397,7 @@ where
             Output::Reply { when, reply } => self.gate(id, when, Gated::Reply(reply)),
             Output::ReadLog { from, to, bytes_max } => {
                 self.from_disk(id, |store| {
-                    let entries = store.read_log(from, to, bytes_max);
-                    (!entries.is_empty()).then_some(DiskNews::Read(entries))
+                    Some(DiskNews::Read(from, store.read_log(from, to, bytes_max)))
                 });
             }
             Output::Snapshot(work) => {
