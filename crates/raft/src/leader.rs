@@ -229,8 +229,8 @@ impl Raft {
     /// A server's log agrees up to `matched`, durably.
     pub(crate) fn accepted(&mut self, now: Time, from: NodeId, matched: LogIndex, _round: u64) {
         let last = self.log.last().index;
-        assert!(matched <= last, "{from} has {matched}, which the leader never had (last {last})");
         let Some(progress) = self.progress_mut(from) else { return };
+        assert!(matched <= last, "{from} has {matched}, which the leader never had (last {last})");
         progress.heard = now;
         let news = progress.accepted(matched);
         let behind = match progress.feed {
@@ -259,7 +259,13 @@ impl Raft {
         hint: EntryId,
         round: u64,
     ) {
-        let agree = self.log.last_not_above(hint.index, hint.term);
+        let base = self.log.base();
+        // Where the logs can only agree inside the snapshot, that is what the server needs.
+        let next = if hint.index <= base.index && hint != base {
+            base.index
+        } else {
+            self.log.last_not_above(hint.index, hint.term).index.next()
+        };
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
         progress.heard = now;
@@ -273,7 +279,7 @@ impl Raft {
         if !stale && round >= progress.probing_since {
             leader.round += 1;
             progress.probing_since = leader.round;
-            progress.probe(agree.index.next());
+            progress.probe(next);
             leader.feed_due = true;
         }
     }
@@ -363,6 +369,16 @@ impl Raft {
         }
         (*last, *current) = (Some(meta.last), offset);
         self.send(out, When::Now, to, Body::InstallSnapshot { meta, offset, bytes, done });
+    }
+
+    /// Whether a server that is alive is being sent the snapshot. A newer one would make it begin
+    /// anew, and under load it would never end.
+    pub(crate) fn is_sending_snapshot(&self, now: Time) -> bool {
+        let patience = self.config.timing.election_max;
+        let Role::Leader(leader) = &self.role else { return false };
+        let receives =
+            |p: &Progress| matches!(p.feed, Feed::Snapshot { .. }) && now < p.heard + patience;
+        leader.progress.values().any(receives)
     }
 
     /// A server wants the piece at `next_offset`.

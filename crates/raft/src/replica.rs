@@ -276,7 +276,7 @@ impl<S: Service> Replica<S> {
         self.apply_committed(now, out);
         self.carry_out(now, out);
         self.pass_on_raft(out);
-        self.maybe_take_snapshot(out);
+        self.maybe_take_snapshot(now, out);
     }
 
     /// Raft's outputs are this process's own, in the same order.

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use quorate_contracts::{
-    Output, Progress, Service, SnapshotInput, SnapshotMeta, SnapshotOutput, StateMachine, Wire,
+    Output, Progress, Service, SnapshotInput, SnapshotMeta, SnapshotOutput, StateMachine, Time,
+    Wire,
 };
 
 use crate::Replica;
@@ -62,10 +63,11 @@ impl Taking {
 
 impl<S: Service> Replica<S> {
     /// Begins a snapshot once the log since the last one is longer than that one (DESIGN:
-    /// max(64 MiB, its size)), unless one is being received.
-    pub(crate) fn maybe_take_snapshot(&mut self, out: &mut Vec<Output<Self>>) {
+    /// max(64 MiB, its size)), unless one is being received or sent.
+    pub(crate) fn maybe_take_snapshot(&mut self, now: Time, out: &mut Vec<Output<Self>>) {
         if self.taking.is_due(self.raft.config.limits.snapshot_log_bytes)
             && !self.raft.is_receiving_snapshot()
+            && !self.raft.is_sending_snapshot(now)
         {
             self.machine.begin_snapshot();
             let membership = self.raft.memberships.at(self.applied.index).to_bytes();

@@ -47,7 +47,7 @@ struct SnapshotFile {
 /// The disk of one server.
 #[derive(Debug)]
 pub struct MemoryStore {
-    options: StoreOptions,
+    pub(crate) options: StoreOptions,
     random: Random,
     hard_state: HardState,
     mark: WriteMark,

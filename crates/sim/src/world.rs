@@ -278,6 +278,11 @@ where
         }
     }
 
+    /// From here on all disks are this fast.
+    pub fn make_disks(&mut self, options: StoreOptions) {
+        self.nodes.values_mut().for_each(|node| node.store.options = options);
+    }
+
     /// Whether a server is up.
     pub fn is_up(&self, id: NodeId) -> bool {
         self.replica(id).is_some()
