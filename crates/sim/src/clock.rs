@@ -28,7 +28,12 @@ impl Clock {
     pub fn global(&self, local: Time) -> Time {
         let shown = i128::from(local.as_nanos().saturating_sub(self.offset_nanos));
         let nanos = shown * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm));
-        Time::from_nanos(nanos as u64 + 2)
+        // The division may come out a little early or late.
+        let mut at = nanos as u64;
+        while self.local(Time::from_nanos(at)) < local {
+            at += 1;
+        }
+        Time::from_nanos(at)
     }
 }
 
