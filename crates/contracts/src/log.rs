@@ -145,8 +145,8 @@ pub struct HardState {
 pub struct Record {
     /// The new hard state, if it changed.
     pub hard_state: Option<HardState>,
-    /// The log begins after this entry: everything up to it is in a durable snapshot. If the log
-    /// did not hold exactly this entry, nothing of the old log is kept.
+    /// The log begins after this entry: everything up to it is in a durable snapshot. Where the log
+    /// did not hold exactly this entry, `truncate_from` removes what is behind it.
     pub base: Option<EntryId>,
     /// Entries from this index on are removed.
     pub truncate_from: Option<LogIndex>,

@@ -225,7 +225,9 @@ impl Raft {
     fn install(&mut self, incoming: &Incoming, out: &mut Outputs) {
         let last = incoming.meta.last;
         if last.index > self.commit {
+            let mut record = Record { base: Some(last), ..Record::default() };
             if !self.log.holds(last) {
+                record.truncate_from = Some(last.index.next());
                 self.durability.cut(LogIndex::ZERO);
                 self.memberships.restore(last.index, decode_membership(&incoming.meta));
             }
@@ -233,7 +235,7 @@ impl Raft {
             self.memberships.compact(last.index);
             self.durability.installed(last.index);
             self.commit = last.index;
-            self.persist(Record { base: Some(last), ..Record::default() }, out);
+            self.persist(record, out);
             out.push(Output::Snapshot(SnapshotOutput::Load));
         }
         let when = self.when_log_is_durable(last.index, out);

@@ -226,11 +226,7 @@ impl MemoryStore {
         self.mark = mark;
         self.hard_state = record.hard_state.unwrap_or(self.hard_state);
         if let Some(base) = record.base {
-            if self.log_holds(base) {
-                self.entries = self.entries.split_off(&base.index.next());
-            } else {
-                self.entries.clear();
-            }
+            self.entries = self.entries.split_off(&base.index.next());
             self.base = base;
         }
         if let Some(from) = record.truncate_from {
