@@ -1,4 +1,18 @@
 //! ZooKeeper (Hunt et al., 2010): the znode tree as a state machine, and what one server does for
 //! the clients connected to it.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`wire`] | the client protocol: frames, requests, replies |
+//! | [`command`] | what goes through the log, and what comes out of apply |
+//! | [`tree`] | znodes, ACLs and sessions: the replicated state |
+//! | [`server`] | connections, pipelining, watches, session liveness |
+//!
+//! Left out so far: quotas, reconfiguration, SASL, read-only mode, the clean-up of container and TTL znodes.
 
+mod codec;
 pub mod command;
+mod path;
+pub mod server;
+pub mod tree;
+pub mod wire;

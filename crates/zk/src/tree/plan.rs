@@ -1,0 +1,220 @@
+//! Checks a write against the tree, in ZooKeeper's order, before anything is changed.
+//!
+//! A multi is checked op by op, each seeing what the ones before it would do; those effects are kept
+//! in an overlay of the few facts that checks look at. So a multi that fails has changed nothing.
+
+use std::collections::BTreeMap;
+
+use super::acl::{fix_up, permits, perms};
+use super::node::Kind;
+use crate::command::{AclEntry, AclId, CreateMode, ErrorCode, Identity, Op, SessionId};
+use crate::path;
+use crate::tree::Tree;
+
+/// A write that will succeed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Planned<'a> {
+    Create { path: String, data: Option<&'a [u8]>, acl: Vec<AclEntry>, kind: Kind },
+    Delete { path: &'a str },
+    SetData { path: &'a str, data: Option<&'a [u8]> },
+    SetAcl { path: &'a str, acl: Vec<AclEntry> },
+    Check,
+}
+
+/// What checks need to know of a znode.
+#[derive(Clone, Debug)]
+struct Facts {
+    version: i32,
+    aversion: i32,
+    ephemeral: bool,
+    children: u32,
+    created: u64,
+    acl: AclRef,
+}
+
+#[derive(Clone, Debug)]
+enum AclRef {
+    Known(AclId),
+    New(Vec<AclEntry>),
+}
+
+/// Who asks, and what the checks so far would have changed.
+pub(crate) struct Planner<'t> {
+    tree: &'t Tree,
+    session: SessionId,
+    identities: &'t [Identity],
+    /// Znodes touched by earlier ops of the same multi; `None` is deleted.
+    overlay: BTreeMap<String, Option<Facts>>,
+    /// There are later ops that must see the effects.
+    keep: bool,
+}
+
+/// Whether a version that a client expects is there; -1 expects any.
+fn version_fits(expected: i32, found: i32) -> Result<(), ErrorCode> {
+    if expected == -1 || expected == found { Ok(()) } else { Err(ErrorCode::BadVersion) }
+}
+
+/// After the highest version comes 0: -1 means "any" (ZOOKEEPER-4743).
+pub(crate) fn next_version(version: i32) -> i32 {
+    match version.wrapping_add(1) {
+        -1 => 0,
+        next => next,
+    }
+}
+
+impl<'t> Planner<'t> {
+    pub(crate) fn new(
+        tree: &'t Tree,
+        session: SessionId,
+        identities: &'t [Identity],
+        keep: bool,
+    ) -> Self {
+        Self { tree, session, identities, overlay: BTreeMap::new(), keep }
+    }
+
+    pub(crate) fn plan<'a>(&mut self, op: &Op<'a>) -> Result<Planned<'a>, ErrorCode> {
+        match op {
+            Op::Create { path, data, acl, mode } => self.create(path, *data, acl, *mode),
+            Op::Delete { path, version } => self.delete(path, *version),
+            Op::SetData { path, data, version } => self.set_data(path, *data, *version),
+            Op::SetAcl { path, acl, version } => self.set_acl(path, acl, *version),
+            Op::Check { path, version } => self.check(path, *version),
+            Op::Multi(_) | Op::Sync { .. } | Op::CloseSession => Err(ErrorCode::BadArguments),
+        }
+    }
+
+    fn create<'a>(
+        &mut self,
+        path: &str,
+        data: Option<&'a [u8]>,
+        acl: &[AclEntry],
+        mode: CreateMode,
+    ) -> Result<Planned<'a>, ErrorCode> {
+        use CreateMode::{EphemeralSequential, PersistentSequential, SequentialTtl, Ttl};
+        if matches!(mode, Ttl(_) | SequentialTtl(_)) {
+            return Err(ErrorCode::Unimplemented);
+        }
+        let sequential = matches!(mode, PersistentSequential | EphemeralSequential);
+        // A sequential name may end with a slash: the suffix is the name.
+        let probe = if sequential { format!("{path}1") } else { path.to_string() };
+        // The parent is looked up as it stands, so only the last element can be malformed; a path
+        // that is malformed further up has no parent.
+        let Some(slash) = probe.rfind('/') else { return Err(ErrorCode::BadArguments) };
+        if probe != "/" && !path::is_valid(&probe[slash..]) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let acl = fix_up(acl, self.identities)?;
+        let Some(parent) = path::parent(&probe) else { return Err(ErrorCode::NodeExists) };
+        let up = self.facts(parent).ok_or(ErrorCode::NoNode)?;
+        self.allowed(&up, perms::CREATE)?;
+        let path = if sequential { format!("{path}{:010}", up.created) } else { path.to_string() };
+        if self.facts(&path).is_some() {
+            return Err(ErrorCode::NodeExists);
+        }
+        if up.ephemeral {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        let kind = Kind::of(mode, self.session);
+        let facts = Facts {
+            version: 0,
+            aversion: 0,
+            ephemeral: matches!(kind, Kind::Ephemeral(_)),
+            children: 0,
+            created: 0,
+            acl: AclRef::New(acl.clone()),
+        };
+        let up = Facts { children: up.children + 1, created: up.created + 1, ..up };
+        self.remember(parent, Some(up));
+        self.remember(&path, Some(facts));
+        Ok(Planned::Create { path, data, acl, kind })
+    }
+
+    fn delete<'a>(&mut self, path: &'a str, version: i32) -> Result<Planned<'a>, ErrorCode> {
+        let fixed = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+        let parent = path::parent(path).ok_or(ErrorCode::BadArguments)?;
+        if fixed.contains(&path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        if let Some(up) = self.facts(parent) {
+            self.allowed(&up, perms::DELETE)?;
+        }
+        let facts = self.facts(path).ok_or(ErrorCode::NoNode)?;
+        version_fits(version, facts.version)?;
+        if facts.children > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        if let Some(up) = self.facts(parent) {
+            self.remember(parent, Some(Facts { children: up.children - 1, ..up }));
+        }
+        self.remember(path, None);
+        Ok(Planned::Delete { path })
+    }
+
+    fn set_data<'a>(
+        &mut self,
+        path: &'a str,
+        data: Option<&'a [u8]>,
+        version: i32,
+    ) -> Result<Planned<'a>, ErrorCode> {
+        let facts = self.facts(path).ok_or(ErrorCode::NoNode)?;
+        self.allowed(&facts, perms::WRITE)?;
+        version_fits(version, facts.version)?;
+        self.remember(path, Some(Facts { version: next_version(facts.version), ..facts }));
+        Ok(Planned::SetData { path, data })
+    }
+
+    fn set_acl<'a>(
+        &mut self,
+        path: &'a str,
+        acl: &[AclEntry],
+        version: i32,
+    ) -> Result<Planned<'a>, ErrorCode> {
+        let acl = fix_up(acl, self.identities)?;
+        let facts = self.facts(path).ok_or(ErrorCode::NoNode)?;
+        self.allowed(&facts, perms::ADMIN)?;
+        version_fits(version, facts.aversion)?;
+        let changed = Facts {
+            aversion: next_version(facts.aversion),
+            acl: AclRef::New(acl.clone()),
+            ..facts
+        };
+        self.remember(path, Some(changed));
+        Ok(Planned::SetAcl { path, acl })
+    }
+
+    fn check<'a>(&mut self, path: &'a str, version: i32) -> Result<Planned<'a>, ErrorCode> {
+        let facts = self.facts(path).ok_or(ErrorCode::NoNode)?;
+        self.allowed(&facts, perms::READ)?;
+        version_fits(version, facts.version)?;
+        Ok(Planned::Check)
+    }
+
+    fn allowed(&self, facts: &Facts, perm: i32) -> Result<(), ErrorCode> {
+        let list = match &facts.acl {
+            AclRef::Known(id) => self.tree.acl(*id),
+            AclRef::New(list) => list,
+        };
+        if permits(list, self.identities, perm) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+    }
+
+    fn facts(&self, path: &str) -> Option<Facts> {
+        if let Some(known) = self.overlay.get(path) {
+            return known.clone();
+        }
+        let node = self.tree.nodes.get(path)?;
+        Some(Facts {
+            version: node.version,
+            aversion: node.aversion,
+            ephemeral: matches!(node.kind, Kind::Ephemeral(_)),
+            children: node.children,
+            created: node.created,
+            acl: AclRef::Known(node.acl),
+        })
+    }
+
+    fn remember(&mut self, path: &str, facts: Option<Facts>) {
+        if self.keep {
+            self.overlay.insert(path.to_string(), facts);
+        }
+    }
+}
