@@ -1,1 +1,344 @@
-//! Soon.
+//! What one server does for the ZooKeeper clients connected to it.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `connection` | what is known of one connection, and the requests that wait on it |
+//! | `handshake` | sessions are created and attached |
+//! | `requests` | a packet becomes a proposal, a read or an answer |
+//! | `applied` | outcomes become replies, events become notifications |
+//! | `reads` | answers from the local tree |
+//! | `watches` | who watches what |
+//! | `liveness` | who is heard, and who has expired |
+//! | `four_letter` | administrators' commands |
+//!
+//! Writes of one connection are proposed at once, many in flight; reads wait only for the connection's own
+//! earlier writes, and are answered from the state right after them. Replies leave in the order of the
+//! requests, but for pings and auth, which clients know by their xids.
+//!
+//! Not here: sockets, frames, the log.
+
+mod applied;
+mod connection;
+mod four_letter;
+mod handshake;
+mod liveness;
+mod messages;
+mod reads;
+mod requests;
+mod watches;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_contracts::{NodeId, Proposal, RequestId, Service, ServiceInput, ServiceOutput, Time};
+
+use crate::command::{Body, Command, SessionId};
+use crate::tree::Tree;
+use connection::{Connection, Stage};
+pub use four_letter::{HostFacts, Statistics};
+use liveness::Liveness;
+pub use messages::ServerMessage;
+use watches::Watches;
+
+/// One connection of one client, numbered by the driver, never twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub u64);
+
+/// What the driver tells of its clients.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClientRequest {
+    /// A client connected.
+    Opened {
+        /// The connection.
+        connection: ConnectionId,
+        /// The client's address.
+        peer: IpAddr,
+        /// The client's port.
+        port: u16,
+        /// Random bytes of the system's source: the password of a session that may be created.
+        secret: [u8; 16],
+    },
+    /// A packet, without its length.
+    Packet {
+        /// The connection.
+        connection: ConnectionId,
+        /// The packet.
+        packet: Bytes,
+    },
+    /// An administrator's command.
+    FourLetterWord {
+        /// The connection.
+        connection: ConnectionId,
+        /// The word.
+        word: [u8; 4],
+    },
+    /// The connection is gone.
+    Closed {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// What only the driver knows, told about every second.
+    HostFacts(HostFacts),
+}
+
+/// What the driver is to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClientReply {
+    /// Send these bytes, whole packets with their lengths.
+    Write {
+        /// The connection.
+        connection: ConnectionId,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// Close it, after what was sent.
+    Close {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Read nothing more from it until told so.
+    Pause {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Read again.
+    Resume {
+        /// The connection.
+        connection: ConnectionId,
+    },
+}
+
+/// How a server behaves.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// This server.
+    pub node: NodeId,
+    /// Shortest session timeout that is granted, in milliseconds.
+    pub session_timeout_min_ms: u32,
+    /// Longest.
+    pub session_timeout_max_ms: u32,
+    /// `user:hash` of the superuser, if there is one.
+    pub super_digest: Option<String>,
+    /// Connections from one address; 0 is no limit.
+    pub connections_per_address_max: usize,
+    /// Requests of one connection that may wait; beyond, nothing more is read from it.
+    pub requests_in_flight_max: usize,
+    /// `key=value` lines for the word `conf`.
+    pub conf: Vec<(String, String)>,
+    /// Where request ids begin; the upper 32 bits are random.
+    pub first_request: RequestId,
+}
+
+impl ServerConfig {
+    /// ZooKeeper's defaults, with a tick of two seconds.
+    pub fn new(node: NodeId, first_request: RequestId) -> Self {
+        Self {
+            node,
+            session_timeout_min_ms: 4_000,
+            session_timeout_max_ms: 40_000,
+            super_digest: None,
+            connections_per_address_max: 0,
+            requests_in_flight_max: 1_000,
+            conf: Vec::new(),
+            first_request,
+        }
+    }
+}
+
+type Outputs = Vec<ServiceOutput<Server>>;
+
+/// The service of one server.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// Sessions attached here.
+    sessions: BTreeMap<SessionId, ConnectionId>,
+    /// Proposals whose outcome somebody waits for.
+    pending: BTreeMap<RequestId, ConnectionId>,
+    watches: Watches,
+    liveness: Liveness,
+    statistics: Statistics,
+    host: HostFacts,
+    next_request: RequestId,
+    unix_ms: i64,
+    leader: Option<NodeId>,
+    /// Clients that have seen a newer state than there is here.
+    ahead: usize,
+    /// When to look at what is overdue.
+    tick_at: Time,
+}
+
+/// How often a server looks at what is overdue.
+const TICK: Duration = Duration::from_millis(250);
+/// Proposals are made again after this silence.
+const PROPOSE_AGAIN: Duration = Duration::from_millis(1_000);
+
+impl Server {
+    /// A server without clients.
+    pub fn new(config: ServerConfig) -> Self {
+        Self {
+            next_request: config.first_request,
+            config,
+            connections: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            watches: Watches::default(),
+            liveness: Liveness::default(),
+            statistics: Statistics::default(),
+            host: HostFacts::default(),
+            unix_ms: 0,
+            leader: None,
+            ahead: 0,
+            tick_at: Time::ZERO,
+        }
+    }
+
+    /// What was counted so far.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// How many clients are connected.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// How many watches are set here.
+    pub fn watches(&self) -> usize {
+        self.watches.len()
+    }
+
+    fn leads(&self) -> bool {
+        self.leader == Some(self.config.node)
+    }
+
+    /// Makes a proposal of a command, under a new id.
+    fn proposal<'a>(&mut self, body: impl FnOnce(RequestId) -> Body<'a>) -> Proposal {
+        let id = self.next_request;
+        self.next_request = id.next();
+        let command = Command { unix_ms: self.unix_ms, body: body(id) };
+        Proposal::encode(self.config.node, id, |out| command.encode(out))
+    }
+
+    fn write(&mut self, connection: ConnectionId, bytes: Bytes, out: &mut Outputs) {
+        self.statistics.sent += 1;
+        out.push(ServiceOutput::Reply(ClientReply::Write { connection, bytes }));
+    }
+
+    /// Closes a connection, after what was written to it.
+    fn close(&mut self, connection: ConnectionId, out: &mut Outputs) {
+        if self.connections.contains_key(&connection) {
+            self.forget(connection);
+            out.push(ServiceOutput::Reply(ClientReply::Close { connection }));
+        }
+    }
+
+    /// A connection is gone: nobody waits for its replies, and its watches end with it. Its session
+    /// lives on until it expires.
+    fn forget(&mut self, connection: ConnectionId) {
+        let Some(gone) = self.connections.remove(&connection) else { return };
+        self.watches.forget(connection);
+        self.ahead -= usize::from(matches!(gone.stage, Stage::Ahead { .. }));
+        for id in gone.proposals().map(Proposal::id) {
+            self.pending.remove(&id);
+        }
+        if let Stage::Attached { session, .. } = gone.stage
+            && self.sessions.get(&session) == Some(&connection)
+        {
+            self.sessions.remove(&session);
+        }
+    }
+
+    fn close_all(&mut self, out: &mut Outputs) {
+        let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        all.into_iter().for_each(|connection| self.close(connection, out));
+    }
+
+    /// There may be a new leader, which may not know what was proposed: everything is proposed again,
+    /// in order. What was applied already is recognised by its sequence number.
+    fn propose_all_again(&mut self, now: Time, older_than: Time, out: &mut Outputs) {
+        for connection in self.connections.values_mut() {
+            if connection.oldest_proposed().is_some_and(|at| at <= older_than) {
+                connection.proposed_again(now);
+                out.extend(connection.proposals().cloned().map(ServiceOutput::Propose));
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Time, tree: &Tree, out: &mut Outputs) {
+        self.tick_at = now + TICK;
+        self.liveness.advance(now);
+        self.give_up_on_late_comers(now, out);
+        self.report_touched(out);
+        self.close_unsustained(now, out);
+        if self.leads() {
+            self.expire_silent(tree, out);
+        }
+        if self.leader.is_some() {
+            let nanos = now.as_nanos().saturating_sub(PROPOSE_AGAIN.as_nanos() as u64);
+            self.propose_all_again(now, Time::from_nanos(nanos), out);
+        }
+    }
+}
+
+impl Service for Server {
+    type Machine = Tree;
+    type Message = ServerMessage;
+    type Request = ClientRequest;
+    type Reply = ClientReply;
+
+    fn deadline(&self) -> Option<(Time, &'static str)> {
+        Some((self.tick_at, "who has gone silent?"))
+    }
+
+    fn step(&mut self, now: Time, input: ServiceInput<'_, Self>, tree: &Tree, out: &mut Outputs) {
+        match input {
+            ServiceInput::Wake if self.tick_at <= now => self.tick(now, tree, out),
+            ServiceInput::Wake => {}
+            ServiceInput::WallClock { unix_ms } => self.unix_ms = unix_ms,
+            ServiceInput::Requested(request) => self.requested(now, request, tree, out),
+            ServiceInput::Applied { id, outcome, events, .. } => {
+                self.tell_events(now, events, tree, out);
+                self.applied(now, id, outcome, tree, out);
+                self.admit_late_comers(now, tree, out);
+            }
+            ServiceInput::Restored => {
+                self.close_all(out);
+                self.liveness.restored(tree);
+            }
+            // Kept: it is proposed again when there is a leader, or after a while.
+            ServiceInput::Refused { .. } => {}
+            ServiceInput::Leader { leader, .. } => self.leader_changed(now, leader, tree, out),
+            ServiceInput::Received { from, message } => self.told(now, from, message, tree, out),
+        }
+    }
+}
+
+impl Server {
+    fn requested(&mut self, now: Time, request: ClientRequest, tree: &Tree, out: &mut Outputs) {
+        match request {
+            ClientRequest::Opened { connection, peer, port, secret } => {
+                let like = self.connections.values().filter(|c| c.peer == peer).count();
+                let limit = self.config.connections_per_address_max;
+                if limit > 0 && like >= limit {
+                    out.push(ServiceOutput::Reply(ClientReply::Close { connection }));
+                    return;
+                }
+                self.connections.insert(connection, Connection::new(peer, port, secret));
+            }
+            ClientRequest::Packet { connection, packet } => {
+                self.packet(now, connection, packet, tree, out);
+            }
+            ClientRequest::FourLetterWord { connection, word } => {
+                let text = self.answer_word(word, tree);
+                self.write(connection, text.into(), out);
+                self.close(connection, out);
+            }
+            ClientRequest::Closed { connection } => self.forget(connection),
+            ClientRequest::HostFacts(facts) => self.host = facts,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Answers from the local tree, without a word to any other server (ZK-7).
+
+use quorate_contracts::Time;
+
+use super::watches::Table;
+use super::{ConnectionId, Outputs, Server};
+use crate::command::{ErrorCode, Identity};
+use crate::tree::Tree;
+use crate::wire::{
+    JuteWriter, ReplyHeader, Request, RequestHeader, SetWatches, notification, packet,
+};
+
+/// A record to write, or why there is none.
+type Answer = Result<Box<dyn FnOnce(&mut JuteWriter)>, ErrorCode>;
+
+fn body(write: impl FnOnce(&mut JuteWriter) + 'static) -> Answer {
+    Ok(Box::new(write))
+}
+
+impl Server {
+    pub(super) fn answer_read(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        packet_bytes: &[u8],
+        arrived: Time,
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        let Ok((header, request)) = Request::decode(packet_bytes) else {
+            return self.close(connection, out);
+        };
+        self.statistics.answered(now, arrived);
+        // The two that every client sends by the thousand write straight into the packet.
+        match request {
+            Request::GetData { path, watch } => {
+                return self.get_data(connection, header, path, watch, tree, out);
+            }
+            Request::Exists { path, watch } => {
+                return self.exists(connection, header, path, watch, tree, out);
+            }
+            Request::GetChildren { path, watch, stat } => {
+                return self.get_children(connection, header, (path, watch, stat), tree, out);
+            }
+            Request::Unknown => {
+                let error = ErrorCode::Unimplemented as i32;
+                self.reply_error(connection, header, error, tree, out);
+                return self.close(connection, out);
+            }
+            Request::SetWatches(ref watches) => self.set_watches(connection, watches, tree, out),
+            _ => {}
+        }
+        let identities = self.identities(connection).to_vec();
+        match self.seldom(connection, &request, &identities, tree) {
+            Ok(write) => {
+                let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
+                self.write(connection, packet(header, write), out);
+            }
+            Err(error) => self.reply_error(connection, header, error as i32, tree, out),
+        }
+    }
+
+    fn get_data(
+        &mut self,
+        connection: ConnectionId,
+        header: RequestHeader,
+        path: &str,
+        watch: bool,
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        match tree.readable(path, self.identities(connection)) {
+            Ok(znode) => {
+                let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
+                let reply = packet(header, |out| {
+                    out.buffer(znode.data());
+                    out.stat(&znode.stat());
+                });
+                self.watch(connection, watch, Table::Data, path);
+                self.write(connection, reply, out);
+            }
+            Err(error) => self.reply_error(connection, header, error as i32, tree, out),
+        }
+    }
+
+    /// A watch is set also on a znode that is not there.
+    fn exists(
+        &mut self,
+        connection: ConnectionId,
+        header: RequestHeader,
+        path: &str,
+        watch: bool,
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        let found = tree.readable(path, self.identities(connection));
+        if !matches!(found, Err(ErrorCode::NoAuth)) {
+            self.watch(connection, watch, Table::Data, path);
+        }
+        match found {
+            Ok(znode) => {
+                let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
+                let reply = packet(header, |out| out.stat(&znode.stat()));
+                self.write(connection, reply, out);
+            }
+            Err(error) => self.reply_error(connection, header, error as i32, tree, out),
+        }
+    }
+
+    fn get_children(
+        &mut self,
+        connection: ConnectionId,
+        header: RequestHeader,
+        (path, watch, stat): (&str, bool, bool),
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        match tree.readable(path, self.identities(connection)) {
+            Ok(znode) => {
+                let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
+                let reply = packet(header, |out| {
+                    out.count(znode.stat().num_children as usize);
+                    znode.children().for_each(|name| out.str(name));
+                    if stat {
+                        out.stat(&znode.stat());
+                    }
+                });
+                self.watch(connection, watch, Table::Child, path);
+                self.write(connection, reply, out);
+            }
+            Err(error) => self.reply_error(connection, header, error as i32, tree, out),
+        }
+    }
+
+    /// Everything that is asked less often.
+    fn seldom(
+        &mut self,
+        connection: ConnectionId,
+        request: &Request<'_>,
+        identities: &[Identity],
+        tree: &Tree,
+    ) -> Answer {
+        match request {
+            Request::GetAcl { path } => {
+                let znode = tree.znode(path).ok_or(ErrorCode::NoNode)?;
+                let (acl, stat) = (znode.acl_for(identities)?, znode.stat());
+                body(move |out| {
+                    out.acl(&acl);
+                    out.stat(&stat);
+                })
+            }
+            Request::GetEphemerals { prefix } => {
+                let session = self.connections.get(&connection).and_then(|c| c.session());
+                let paths = session.map_or(Vec::new(), |id| tree.ephemerals_of(id, prefix));
+                let paths: Vec<String> = paths.into_iter().map(str::to_string).collect();
+                body(move |out| {
+                    out.count(paths.len());
+                    paths.iter().for_each(|path| out.str(path));
+                })
+            }
+            Request::GetAllChildrenNumber { path } => {
+                let count = tree.readable(path, identities)?.descendants();
+                body(move |out| out.count(count))
+            }
+            Request::WhoAmI => {
+                let identities = identities.to_vec();
+                body(move |out| {
+                    out.count(identities.len());
+                    for Identity { scheme, id } in &identities {
+                        out.str(scheme);
+                        out.str(id.split(':').next().unwrap_or_default());
+                    }
+                })
+            }
+            Request::AddWatch { path, mode } => {
+                let table = match mode {
+                    0 => Table::Persistent,
+                    1 => Table::Recursive,
+                    _ => return Err(ErrorCode::BadArguments),
+                };
+                self.watch(connection, true, table, path);
+                body(|out| out.int(0))
+            }
+            Request::RemoveWatches { path, kind } => {
+                let removed = self.watches.remove(connection, path, *kind);
+                if removed { body(|_| {}) } else { Err(ErrorCode::NoWatcher) }
+            }
+            Request::SetWatches(_) => body(|_| {}),
+            _ => Err(ErrorCode::BadArguments),
+        }
+    }
+
+    /// A client comes back with the watches that it had elsewhere: what happened since is told at once,
+    /// the others are set (ZK-12).
+    fn set_watches(
+        &mut self,
+        connection: ConnectionId,
+        watches: &SetWatches<'_>,
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        let since = watches.relative_zxid;
+        for path in &watches.data {
+            match tree.znode(path) {
+                None => self.write(connection, notification(2, path), out),
+                Some(znode) if znode.stat().mzxid.0 > since => {
+                    self.write(connection, notification(3, path), out);
+                }
+                Some(_) => self.watch(connection, true, Table::Data, path),
+            }
+        }
+        for path in &watches.exist {
+            match tree.znode(path) {
+                Some(_) => self.write(connection, notification(1, path), out),
+                None => self.watch(connection, true, Table::Data, path),
+            }
+        }
+        for path in &watches.child {
+            match tree.znode(path) {
+                None => self.write(connection, notification(2, path), out),
+                Some(znode) if znode.stat().pzxid.0 > since => {
+                    self.write(connection, notification(4, path), out);
+                }
+                Some(_) => self.watch(connection, true, Table::Child, path),
+            }
+        }
+        for (paths, table) in
+            [(&watches.persistent, Table::Persistent), (&watches.recursive, Table::Recursive)]
+        {
+            paths.iter().for_each(|path| self.watch(connection, true, table, path));
+        }
+    }
+
+    fn watch(&mut self, connection: ConnectionId, wanted: bool, table: Table, path: &str) {
+        if wanted && self.connections.contains_key(&connection) {
+            self.watches.add(connection, table, path);
+        }
+    }
+
+    fn identities(&self, connection: ConnectionId) -> &[Identity] {
+        self.connections.get(&connection).map_or(&[], |known| &known.identities)
+    }
+}

@@ -1,0 +1,193 @@
+//! A packet becomes a proposal, a read, or an answer at once (ZK-6).
+
+use base64::Engine;
+use bytes::Bytes;
+use quorate_contracts::{ServiceOutput, Time};
+use sha1::{Digest, Sha1};
+
+use super::connection::{PendingWrite, Stage, Waiting};
+use super::{ClientReply, ConnectionId, Outputs, Server};
+use crate::command::{Body, ErrorCode, Identity, Op};
+use crate::tree::Tree;
+use crate::wire::{ReplyHeader, Request, RequestHeader, packet, xid};
+
+impl Server {
+    pub(super) fn packet(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        packet: Bytes,
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        self.statistics.received += 1;
+        let Some(known) = self.connections.get_mut(&connection) else { return };
+        known.received += 1;
+        match known.stage {
+            Stage::Fresh => self.connect(now, connection, &packet, tree, out),
+            Stage::Attached { session, .. } => {
+                self.liveness.touched_here(session);
+                self.request(now, connection, packet, tree, out);
+            }
+            // A client speaks again only once it was answered.
+            Stage::Ahead { .. } | Stage::Joining { .. } => self.close(connection, out),
+        }
+    }
+
+    fn request(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        packet: Bytes,
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        let Ok((header, request)) = Request::decode(&packet) else {
+            return self.close(connection, out);
+        };
+        match request {
+            Request::Ping => self.reply_error(connection, header, 0, tree, out),
+            Request::Auth { scheme, data } => {
+                self.authenticate(connection, header, scheme, data, tree, out);
+            }
+            Request::Write(op) => self.propose(now, connection, header, op, Vec::new(), out),
+            Request::Multi(ops) => {
+                let (opcodes, ops) = ops.into_iter().unzip();
+                self.propose(now, connection, header, Op::Multi(ops), opcodes, out);
+            }
+            _ => self.read_in_turn(now, connection, packet, tree, out),
+        }
+        self.hold_back(connection, out);
+    }
+
+    /// A read waits for the connection's own writes before it, and for nothing else.
+    fn read_in_turn(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        packet: Bytes,
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        let Some(known) = self.connections.get_mut(&connection) else { return };
+        if known.waiting.is_empty() {
+            self.answer_read(now, connection, &packet, now, tree, out);
+        } else {
+            known.waiting.push_back(Waiting::Read { packet, arrived: now });
+        }
+    }
+
+    /// A write is numbered, and leaves at once; others may be on their way.
+    fn propose(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        header: RequestHeader,
+        op: Op<'_>,
+        opcodes: Vec<i32>,
+        out: &mut Outputs,
+    ) {
+        let Some(known) = self.connections.get_mut(&connection) else { return };
+        let Stage::Attached { session, attachment } = known.stage else { return };
+        let sequence = known.next_sequence;
+        known.next_sequence += 1;
+        let identities = known.identities.clone();
+        let proposal =
+            self.proposal(|_| Body::Write { session, attachment, sequence, identities, op });
+        self.pending.insert(proposal.id(), connection);
+        out.push(ServiceOutput::Propose(proposal.clone()));
+        let write = PendingWrite { header, opcodes, proposal, proposed: now, arrived: now };
+        self.with(connection, |c| c.waiting.push_back(Waiting::Write(Box::new(write))));
+    }
+
+    /// A client that sends faster than its requests are answered is not read from for a while.
+    fn hold_back(&mut self, connection: ConnectionId, out: &mut Outputs) {
+        let limit = self.config.requests_in_flight_max;
+        if let Some(known) = self.connections.get_mut(&connection)
+            && !known.paused
+            && known.waiting.len() >= limit
+        {
+            known.paused = true;
+            out.push(ServiceOutput::Reply(ClientReply::Pause { connection }));
+        }
+    }
+
+    pub(super) fn let_go_on(&mut self, connection: ConnectionId, out: &mut Outputs) {
+        let limit = self.config.requests_in_flight_max;
+        if let Some(known) = self.connections.get_mut(&connection)
+            && known.paused
+            && known.waiting.len() <= limit / 2
+        {
+            known.paused = false;
+            out.push(ServiceOutput::Reply(ClientReply::Resume { connection }));
+        }
+    }
+
+    /// Only `digest` (and `world`, `ip`, which prove nothing) are known; several add up.
+    fn authenticate(
+        &mut self,
+        connection: ConnectionId,
+        header: RequestHeader,
+        scheme: &str,
+        data: &[u8],
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        let header = RequestHeader { xid: xid::AUTH, ..header };
+        let proven = match scheme {
+            "digest" => std::str::from_utf8(data).ok().and_then(digest_identity).map(Some),
+            "world" | "ip" => Some(None),
+            _ => None,
+        };
+        let Some(identity) = proven else {
+            self.reply_error(connection, header, ErrorCode::AuthFailed as i32, tree, out);
+            return self.close(connection, out);
+        };
+        let superuser = identity.as_ref().map(|i| &i.id) == self.config.super_digest.as_ref();
+        let is_super = superuser && identity.is_some();
+        let all = identity
+            .into_iter()
+            .chain(is_super.then(|| Identity { scheme: "super".into(), id: String::new() }));
+        if let Some(known) = self.connections.get_mut(&connection) {
+            for identity in all {
+                if !known.identities.contains(&identity) {
+                    known.identities.push(identity);
+                }
+            }
+        }
+        // ZooKeeper answers auth with zxid 0.
+        let header = ReplyHeader { xid: header.xid, zxid: crate::command::Zxid(0), error: 0 };
+        self.write(connection, packet(header, |_| {}), out);
+    }
+
+    /// A reply without a record.
+    pub(super) fn reply_error(
+        &mut self,
+        connection: ConnectionId,
+        header: RequestHeader,
+        error: i32,
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error };
+        self.write(connection, packet(header, |_| {}), out);
+    }
+}
+
+/// `user:password` as the scheme knows it: `user:base64(sha1(user:password))`.
+pub(crate) fn digest_identity(user_and_password: &str) -> Option<Identity> {
+    let (user, _) = user_and_password.split_once(':')?;
+    let hash = Sha1::digest(user_and_password.as_bytes());
+    let hash = base64::engine::general_purpose::STANDARD.encode(hash);
+    Some(Identity { scheme: "digest".into(), id: format!("{user}:{hash}") })
+}
+
+#[cfg(test)]
+mod tests {
+    /// ZooKeeper's documentation gives this digest for `super:test`.
+    #[test]
+    fn digests_are_zookeepers() {
+        let identity = super::digest_identity("super:test").expect("it has a colon");
+        assert_eq!(identity.id, "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
+    }
+}
