@@ -179,6 +179,11 @@ impl<S: Service> Replica<S> {
         self.applied
     }
 
+    /// Whether it has once caught up with the cluster since it started, and so may serve clients.
+    pub fn is_serving(&self) -> bool {
+        self.serving
+    }
+
     /// What it looks like from outside.
     pub fn status(&self) -> Status {
         Status {

@@ -1,0 +1,152 @@
+//! Connections of ZooKeeper clients.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use quorate_zk::server::{ClientRequest, ConnectionId};
+use quorate_zk::wire::framing::{Frame, Framer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use crate::core::{Inbox, Incoming};
+use crate::outbox::Outbox;
+
+/// How much is read at once, and how much may wait to be cut beyond one packet.
+const READ_BYTES: usize = 16 << 10;
+/// A client with more than this waiting for it is not read from: it must take its replies first.
+const BACKLOG_BYTES_QUIET: usize = 1 << 20;
+
+/// The core's handle on one client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    outbox: Rc<Outbox>,
+    tap: Rc<Tap>,
+}
+
+/// Whether the connection is read from.
+#[derive(Debug, Default)]
+struct Tap {
+    closed: Cell<bool>,
+    changed: Notify,
+}
+
+impl Client {
+    pub(crate) fn push(&self, bytes: &[u8]) {
+        self.outbox.push(bytes);
+    }
+
+    pub(crate) fn flush(&self) {
+        self.outbox.flush();
+    }
+
+    pub(crate) fn pause(&self, paused: bool) {
+        self.tap.closed.set(paused);
+        self.tap.changed.notify_one();
+    }
+
+    /// The connection ends, after what was written.
+    pub(crate) fn end(self) {
+        self.outbox.flush();
+        self.outbox.close();
+    }
+}
+
+/// What clients are held to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientLimits {
+    pub(crate) packet_bytes_max: usize,
+    pub(crate) backlog_bytes_max: usize,
+}
+
+/// Takes connections of clients.
+pub(crate) async fn accept(listener: TcpListener, limits: ClientLimits, inbox: Inbox) {
+    let mut next = 0;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                next += 1;
+                tokio::task::spawn_local(attend(stream, ConnectionId(next), limits, inbox.clone()));
+            }
+            Err(error) => {
+                // Most likely no more files may be open: others will be closed.
+                tracing::warn!(%error, "cannot accept a client");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn attend(stream: TcpStream, connection: ConnectionId, limits: ClientLimits, inbox: Inbox) {
+    let (Ok(peer), Ok(()), Ok(secret)) = (stream.peer_addr(), stream.set_nodelay(true), secret())
+    else {
+        return;
+    };
+    let stream = Rc::new(stream);
+    let outbox = Outbox::start(stream.clone(), limits.backlog_bytes_max);
+    let tap = Rc::new(Tap::default());
+    let client = Client { outbox: outbox.clone(), tap: tap.clone() };
+    inbox.push(Incoming::Connected { connection, client });
+    let (peer, port) = (peer.ip(), peer.port());
+    inbox.push(Incoming::Client(ClientRequest::Opened { connection, peer, port, secret }));
+    tokio::select! {
+        () = read(&stream, connection, limits.packet_bytes_max, &tap, &outbox, &inbox) => {}
+        () = outbox.ended() => {}
+    }
+    inbox.push(Incoming::Client(ClientRequest::Closed { connection }));
+}
+
+/// Sixteen bytes of the system's random source.
+fn secret() -> Result<[u8; 16], getrandom::Error> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret)?;
+    Ok(secret)
+}
+
+/// Reads packets until the client closes or sends what does not make sense.
+async fn read(
+    stream: &TcpStream,
+    connection: ConnectionId,
+    packet_bytes_max: usize,
+    tap: &Tap,
+    outbox: &Outbox,
+    inbox: &Inbox,
+) {
+    let mut framer = Framer::new(packet_bytes_max);
+    let mut buffer = BytesMut::new();
+    loop {
+        while tap.closed.get() {
+            tap.changed.notified().await;
+        }
+        while outbox.backlog() > BACKLOG_BYTES_QUIET && !outbox.is_broken() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if stream.readable().await.is_err() {
+            return;
+        }
+        buffer.reserve(READ_BYTES);
+        match stream.try_read_buf(&mut buffer) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Err(_) => return,
+        }
+        loop {
+            match framer.next(&mut buffer) {
+                Ok(Some(Frame::Packet(packet))) => {
+                    inbox.push(Incoming::Client(ClientRequest::Packet { connection, packet }));
+                }
+                Ok(Some(Frame::FourLetterWord(word))) => {
+                    let request = ClientRequest::FourLetterWord { connection, word };
+                    inbox.push(Incoming::Client(request));
+                }
+                Ok(None) => break,
+                Err(reason) => {
+                    tracing::info!(connection = connection.0, %reason, "a client's connection is closed");
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The configuration file of `quorate serve` (TOML). Every key has a default but the node's id, its
+//! directory and the members; unknown keys are errors, so that a misspelt one is not silently ignored.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quorate_contracts::NodeId;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServeConfig {
+    /// This node's id.
+    pub node: u64,
+    /// Where its data is.
+    pub data_dir: PathBuf,
+    /// Every member, this one included.
+    pub members: Vec<MemberAddress>,
+    /// Shortest session timeout granted.
+    pub session_timeout_min_ms: u32,
+    /// Longest session timeout granted.
+    pub session_timeout_max_ms: u32,
+    /// `user:base64(sha1(user:password))` of the superuser; none by default.
+    pub super_digest: Option<String>,
+    /// Connections from one address; 0 is no limit.
+    pub connections_per_address_max: usize,
+    /// Largest packet taken from a client (ZooKeeper's `jute.maxbuffer`).
+    pub packet_bytes_max: usize,
+    /// Bytes that may wait for a client that does not read; beyond, its connection is closed.
+    pub client_backlog_bytes_max: usize,
+    /// A leader sends a heartbeat this often.
+    pub heartbeat_ms: u64,
+    /// Shortest silence after which a follower campaigns.
+    pub election_timeout_min_ms: u64,
+    /// Longest silence.
+    pub election_timeout_max_ms: u64,
+    /// Size of a segment of the log.
+    pub segment_bytes: u64,
+    /// A snapshot is due after this much log.
+    pub snapshot_log_bytes: u64,
+}
+
+/// Where a member listens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberAddress {
+    /// Its id.
+    pub id: u64,
+    /// For the other members: `host:port`.
+    pub member: String,
+    /// For ZooKeeper clients.
+    pub zookeeper: SocketAddr,
+    /// For administrators.
+    pub admin: SocketAddr,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self {
+            node: 0,
+            data_dir: PathBuf::new(),
+            members: Vec::new(),
+            session_timeout_min_ms: 4_000,
+            session_timeout_max_ms: 40_000,
+            super_digest: None,
+            connections_per_address_max: 0,
+            packet_bytes_max: quorate_zk::wire::framing::PACKET_BYTES_MAX,
+            client_backlog_bytes_max: 16 << 20,
+            heartbeat_ms: 100,
+            election_timeout_min_ms: 1_000,
+            election_timeout_max_ms: 2_000,
+            segment_bytes: 64 << 20,
+            snapshot_log_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ConfigError {
+    #[error("cannot read {path}: {error}")]
+    Unreadable { path: PathBuf, error: std::io::Error },
+    #[error("{path}: {error}")]
+    Syntax { path: PathBuf, error: toml::de::Error },
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl ServeConfig {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.to_path_buf(), error })?;
+        toml::from_str(&text)
+            .map_err(|error| ConfigError::Syntax { path: path.to_path_buf(), error })
+    }
+
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |what: String| Err(ConfigError::Invalid(what));
+        if self.node == 0 {
+            return invalid("`node` is missing: the id of this node, 1 or more".to_string());
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            return invalid("`data_dir` is missing: the directory made by `quorate format`".into());
+        }
+        if self.own_address().is_none() {
+            return invalid(format!("`members` has no entry with id = {}", self.node));
+        }
+        let mut ids: Vec<u64> = self.members.iter().map(|member| member.id).collect();
+        ids.sort_unstable();
+        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return invalid("`members` names an id twice".to_string());
+        }
+        if self.session_timeout_min_ms > self.session_timeout_max_ms {
+            return invalid("`session_timeout_min_ms` is above `session_timeout_max_ms`".into());
+        }
+        if self.election_timeout_min_ms < 2 * self.heartbeat_ms
+            || self.election_timeout_max_ms <= self.election_timeout_min_ms
+        {
+            let what = "`election_timeout_min_ms` must be at least twice `heartbeat_ms`, and \
+                        `election_timeout_max_ms` above it";
+            return invalid(what.to_string());
+        }
+        Ok(())
+    }
+
+    /// Where this node listens.
+    pub fn own_address(&self) -> Option<&MemberAddress> {
+        self.members.iter().find(|member| member.id == self.node)
+    }
+
+    pub(crate) fn raft(&self) -> quorate_raft::Config {
+        let voters = self.members.iter().map(|member| NodeId(member.id));
+        let mut config = quorate_raft::Config::new(NodeId(self.node), voters);
+        config.timing.heartbeat = Duration::from_millis(self.heartbeat_ms);
+        config.timing.election_min = Duration::from_millis(self.election_timeout_min_ms);
+        config.timing.election_max = Duration::from_millis(self.election_timeout_max_ms);
+        config.limits.snapshot_log_bytes = self.snapshot_log_bytes;
+        config
+    }
+}

@@ -1,0 +1,192 @@
+//! A data directory: made once, for one node of one cluster, and used by one process at a time.
+//!
+//! ```text
+//! DIR/identity.json   cluster, node, incarnation, format
+//! DIR/lock            held while a process uses the directory; holds its pid
+//! DIR/peers.json      the incarnations of the other members, as first met
+//! DIR/log/            segments and snapshots (docs/storage.md)
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use quorate_contracts::{ClusterId, Incarnation, NodeId};
+use quorate_storage::Identity;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+const FORMAT: u32 = 1;
+
+/// A directory that this process has for itself.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    identity: Identity,
+    _lock: File,
+}
+
+/// Why a data directory cannot be used. Nothing was changed.
+#[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum DataDirError {
+    #[error("{path} was never made a data directory")]
+    NotFormatted { path: PathBuf },
+    #[error("{path} is in use by process {pid}")]
+    InUse { path: PathBuf, pid: String },
+    #[error("{path} belongs to {found}, not to {wanted}")]
+    Foreign { path: PathBuf, found: String, wanted: String },
+    #[error("{path} is a data directory already")]
+    Exists { path: PathBuf },
+    #[error("{path} has format {found}; this build reads {FORMAT}")]
+    Version { path: PathBuf, found: u32 },
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: io::Error },
+    #[error("{path} does not read: {error}")]
+    Unreadable { path: PathBuf, error: serde_json::Error },
+}
+
+#[derive(Serialize, Deserialize)]
+struct IdentityFile {
+    format: u32,
+    cluster: u64,
+    node: u64,
+    incarnation: u64,
+}
+
+impl DataDir {
+    /// Makes a directory a data directory, for this node of this cluster.
+    pub fn format(path: &Path, cluster: ClusterId, node: NodeId) -> Result<(), DataDirError> {
+        let io = |error| DataDirError::Io { path: path.to_path_buf(), error };
+        fs::create_dir_all(path.join("log")).map_err(io)?;
+        let file = path.join("identity.json");
+        if file.exists() {
+            return Err(DataDirError::Exists { path: path.to_path_buf() });
+        }
+        let incarnation = random_u64().map_err(io)?;
+        let identity =
+            IdentityFile { format: FORMAT, cluster: cluster.0, node: node.0, incarnation };
+        let text = serde_json::to_vec_pretty(&identity).unwrap_or_default();
+        write_aside(&file, &text).map_err(io)
+    }
+
+    /// Whether a directory was made a data directory.
+    pub fn is_formatted(path: &Path) -> bool {
+        path.join("identity.json").exists()
+    }
+
+    /// Opens a directory for this process alone.
+    pub fn open(path: &Path, node: NodeId) -> Result<Self, DataDirError> {
+        let io = |error| DataDirError::Io { path: path.to_path_buf(), error };
+        if !Self::is_formatted(path) {
+            return Err(DataDirError::NotFormatted { path: path.to_path_buf() });
+        }
+        let lock = Self::lock(path)?;
+        let file = path.join("identity.json");
+        let text = fs::read(&file).map_err(io)?;
+        let found: IdentityFile = serde_json::from_slice(&text)
+            .map_err(|error| DataDirError::Unreadable { path: file, error })?;
+        if found.format != FORMAT {
+            return Err(DataDirError::Version { path: path.to_path_buf(), found: found.format });
+        }
+        let identity = Identity {
+            cluster: ClusterId(found.cluster),
+            node: NodeId(found.node),
+            incarnation: Incarnation(found.incarnation),
+        };
+        if identity.node != node {
+            let (found, wanted) = (identity.node.to_string(), node.to_string());
+            return Err(DataDirError::Foreign { path: path.to_path_buf(), found, wanted });
+        }
+        Ok(Self { path: path.to_path_buf(), identity, _lock: lock })
+    }
+
+    fn lock(path: &Path) -> Result<File, DataDirError> {
+        lock_file(&path.join("lock")).map_err(|error| match error {
+            LockError::Held(pid) => DataDirError::InUse { path: path.to_path_buf(), pid },
+            LockError::Io(error) => DataDirError::Io { path: path.to_path_buf(), error },
+        })
+    }
+
+    /// Whose it is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Where the log is.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Whether this is the life of that member's data directory that this node has always known. The first
+    /// one met is remembered.
+    pub fn knows_peer(&self, node: NodeId, incarnation: Incarnation) -> io::Result<bool> {
+        let file = self.path.join("peers.json");
+        let mut peers: BTreeMap<u64, u64> = match fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::other)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        if let Some(known) = peers.get(&node.0) {
+            return Ok(*known == incarnation.0);
+        }
+        peers.insert(node.0, incarnation.0);
+        write_aside(&file, &serde_json::to_vec_pretty(&peers).unwrap_or_default())?;
+        Ok(true)
+    }
+}
+
+/// Why a lock was not got.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another process has it: its pid, if it wrote one.
+    Held(String),
+    /// The file cannot be opened or locked.
+    Io(io::Error),
+}
+
+/// Locks a file for as long as it stays open, and writes this process's pid into it.
+pub fn lock_file(path: &Path) -> Result<File, LockError> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(LockError::Io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            return Err(LockError::Held(pid.trim().to_string()));
+        }
+        Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+    }
+    let write = |file: &mut File| {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write(&mut file).map_err(LockError::Io)?;
+    Ok(file)
+}
+
+/// Replaces a file at once: whoever reads it sees the old one or the new one.
+pub fn write_aside(path: &Path, text: &[u8]) -> io::Result<()> {
+    let aside = path.with_extension(format!("{}.aside", std::process::id()));
+    let mut file = File::create(&aside)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&aside, path)?;
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Sixty-four bits of the system's random source.
+pub fn random_u64() -> io::Result<u64> {
+    getrandom::u64().map_err(io::Error::other)
+}

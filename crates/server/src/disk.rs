@@ -1,0 +1,155 @@
+//! Real files, on two threads: one for the log, one for snapshots, so that writing a snapshot does not ride
+//! on the log's syncs. Operations on one file are carried out in order.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use bytes::Bytes;
+use quorate_storage::{Completion, Disk, FileInfo, Operation, Ticket};
+
+/// A directory of real files.
+#[derive(Debug)]
+pub struct RealDisk {
+    directory: PathBuf,
+    log: Sender<(Ticket, Operation)>,
+    snapshots: Sender<(Ticket, Operation)>,
+}
+
+impl RealDisk {
+    /// A disk that keeps its files in `directory`. `completed` is called on the disk's threads.
+    pub fn new(
+        directory: &Path,
+        completed: impl Fn(Completion) + Clone + Send + 'static,
+    ) -> io::Result<Self> {
+        let spawn = |name: &str| {
+            let (sender, receiver) = channel();
+            let mut worker = Worker { directory: directory.to_path_buf(), open: HashMap::new() };
+            let completed = completed.clone();
+            thread::Builder::new()
+                .name(name.to_string())
+                .spawn(move || worker.run(&receiver, &completed))?;
+            Ok::<_, io::Error>(sender)
+        };
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            log: spawn("log")?,
+            snapshots: spawn("snapshots")?,
+        })
+    }
+}
+
+impl Disk for RealDisk {
+    fn list(&self) -> io::Result<Vec<FileInfo>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if let (Ok(name), true) =
+                (entry.file_name().into_string(), entry.file_type()?.is_file())
+            {
+                files.push(FileInfo { name, bytes: entry.metadata()?.len() });
+            }
+        }
+        Ok(files)
+    }
+
+    fn read_at(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        read(&File::open(self.directory.join(name))?, offset, length)
+    }
+
+    fn submit(&mut self, ticket: Ticket, operation: Operation) {
+        let worker = if touches_snapshot(&operation) { &self.snapshots } else { &self.log };
+        // The thread ends only when this sender does.
+        let _ = worker.send((ticket, operation));
+    }
+}
+
+fn touches_snapshot(operation: &Operation) -> bool {
+    let (Operation::Create { name, .. }
+    | Operation::Write { name, .. }
+    | Operation::Read { name, .. }
+    | Operation::Rename { from: name, .. }
+    | Operation::Remove { name }) = operation;
+    name.starts_with("snapshot-")
+}
+
+fn read(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    let left = file.metadata()?.len().saturating_sub(offset);
+    let length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+/// One thread's files.
+struct Worker {
+    directory: PathBuf,
+    open: HashMap<String, File>,
+}
+
+impl Worker {
+    fn run(&mut self, operations: &Receiver<(Ticket, Operation)>, completed: &impl Fn(Completion)) {
+        while let Ok((ticket, operation)) = operations.recv() {
+            let result = self.carry_out(operation);
+            completed(Completion { ticket, result });
+        }
+    }
+
+    fn carry_out(&mut self, operation: Operation) -> io::Result<Bytes> {
+        match operation {
+            Operation::Create { name, bytes } => self.create(name, bytes)?,
+            Operation::Write { name, offset, data, sync } => {
+                let file = self.file(&name)?;
+                file.write_all_at(&data, offset)?;
+                if sync {
+                    file.sync_data()?;
+                }
+            }
+            Operation::Read { name, offset, length } => {
+                return read(self.file(&name)?, offset, length).map(Bytes::from);
+            }
+            Operation::Rename { from, to } => {
+                fs::rename(self.directory.join(&from), self.directory.join(&to))?;
+                File::open(&self.directory)?.sync_all()?;
+                if let Some(file) = self.open.remove(&from) {
+                    self.open.insert(to, file);
+                }
+            }
+            Operation::Remove { name } => {
+                self.open.remove(&name);
+                match fs::remove_file(self.directory.join(&name)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(Bytes::new())
+    }
+
+    /// Space is reserved before anything is written, so that a full disk is met here. The size is durable
+    /// too: later syncs of data need not touch it.
+    fn create(&mut self, name: String, bytes: u64) -> io::Result<()> {
+        let path = self.directory.join(&name);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        if bytes > 0 {
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
+            file.sync_all()?;
+        }
+        self.open.insert(name, file);
+        Ok(())
+    }
+
+    fn file(&mut self, name: &str) -> io::Result<&File> {
+        if !self.open.contains_key(name) {
+            let path = self.directory.join(name);
+            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            self.open.insert(name.to_string(), file);
+        }
+        Ok(&self.open[name])
+    }
+}

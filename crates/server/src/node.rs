@@ -1,0 +1,172 @@
+//! One node: opens its data, listens, and runs until told to stop.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use quorate_contracts::{GroupId, NodeId, RequestId};
+use quorate_raft::Replica;
+use quorate_storage::{OpenError, Storage, StorageOptions};
+use quorate_zk::server::{Server, ServerConfig};
+use quorate_zk::tree::Tree;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::clients::ClientLimits;
+use crate::config::{ConfigError, ServeConfig};
+use crate::core::{Completions, Core, Inbox, Parts};
+use crate::data_dir::{DataDir, DataDirError, random_u64};
+use crate::disk::RealDisk;
+use crate::members::Members;
+use crate::{admin, clients, members};
+
+/// Why a node does not run, or no longer does.
+#[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ServeError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error("{directory}: {error}")]
+    Open { directory: String, error: OpenError },
+    #[error("cannot listen on {address} ({what}): {error}")]
+    Listen { address: String, what: &'static str, error: io::Error },
+    #[error("{0}")]
+    DiskFailed(String),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Runs a node until `stop` is over.
+pub fn serve(config: &ServeConfig, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    config.check()?;
+    let data_dir = DataDir::open(&config.data_dir, NodeId(config.node))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, run(config, data_dir, stop))
+}
+
+async fn run(
+    config: &ServeConfig,
+    data_dir: DataDir,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let own = config.own_address().ok_or_else(|| {
+        ConfigError::Invalid(format!("`members` has no entry with id = {}", config.node))
+    })?;
+    let member_listener = listen(&own.member, "members").await?;
+    let admin_listener = listen(&own.admin.to_string(), "administrators").await?;
+    let client_listener = listen(&own.zookeeper.to_string(), "ZooKeeper clients").await?;
+    warn_if_open(&[own.zookeeper, own.admin]);
+
+    let bell = Arc::new(Notify::new());
+    let completions = Completions::new(bell.clone());
+    let disk = {
+        let completions = completions.clone();
+        RealDisk::new(&data_dir.log(), move |completion| completions.push(completion))?
+    };
+    let options =
+        StorageOptions { segment_bytes: config.segment_bytes, ..StorageOptions::default() };
+    let (storage, mut recovered) =
+        Storage::open(disk, data_dir.identity(), options).map_err(|error| {
+            let directory = data_dir.log().display().to_string();
+            ServeError::Open { directory, error }
+        })?;
+    let group = GroupId::COORDINATION;
+    let recovered = recovered.remove(&group).unwrap_or_default();
+    tracing::info!(last = %recovered.last, term = %recovered.hard_state.term, "opened the log");
+
+    let inbox = Inbox::new(bell.clone());
+    let serving = Rc::new(Notify::new());
+    let durable = recovered.mark;
+    let server = Server::new(server_config(config)?);
+    let replica = Replica::new(config.raft(), recovered, Tree::new(), server, random_u64()?);
+    let others = config.members.iter().filter(|member| member.id != config.node);
+    let addresses = others.map(|member| (NodeId(member.id), member.member.clone()));
+    let members = Members::dial(data_dir.identity(), addresses, random_u64()?);
+    let core = Core::new(Parts {
+        group,
+        replica,
+        storage,
+        members,
+        inbox: inbox.clone(),
+        completions,
+        bell,
+        serving: serving.clone(),
+        durable,
+    });
+
+    let ids = Rc::new(config.members.iter().map(|member| NodeId(member.id)).collect());
+    let data_dir = Rc::new(data_dir);
+    tokio::task::spawn_local(members::accept(member_listener, data_dir, ids, inbox.clone()));
+    tokio::task::spawn_local(admin::accept(admin_listener, inbox.clone()));
+    let limits = ClientLimits {
+        packet_bytes_max: config.packet_bytes_max,
+        backlog_bytes_max: config.client_backlog_bytes_max,
+    };
+    tokio::task::spawn_local(async move {
+        // Who is not up to date yet has nothing to say to clients.
+        serving.notified().await;
+        tracing::info!("serving clients");
+        clients::accept(client_listener, limits, inbox).await;
+    });
+    tokio::select! {
+        reason = core.run() => Err(ServeError::DiskFailed(reason)),
+        () = stop => Ok(()),
+    }
+}
+
+async fn listen(address: &str, what: &'static str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|error| ServeError::Listen {
+        address: address.to_string(),
+        what,
+        error,
+    })
+}
+
+fn warn_if_open(addresses: &[SocketAddr]) {
+    for address in addresses.iter().filter(|address| !address.ip().is_loopback()) {
+        tracing::warn!(%address, "listening beyond loopback, without TLS or authentication");
+    }
+}
+
+fn server_config(config: &ServeConfig) -> Result<ServerConfig, ServeError> {
+    let first = RequestId(random_u64()? & !0xffff_ffff);
+    let mut server = ServerConfig::new(NodeId(config.node), first);
+    server.session_timeout_min_ms = config.session_timeout_min_ms;
+    server.session_timeout_max_ms = config.session_timeout_max_ms;
+    server.super_digest.clone_from(&config.super_digest);
+    server.connections_per_address_max = config.connections_per_address_max;
+    let port = config.own_address().map_or(0, |own| own.zookeeper.port());
+    let mut pairs = vec![
+        ("clientPort", port.to_string()),
+        ("dataDir", config.data_dir.display().to_string()),
+        ("tickTime", (config.session_timeout_min_ms / 2).to_string()),
+        ("maxClientCnxns", config.connections_per_address_max.to_string()),
+        ("minSessionTimeout", config.session_timeout_min_ms.to_string()),
+        ("maxSessionTimeout", config.session_timeout_max_ms.to_string()),
+        ("serverId", config.node.to_string()),
+    ];
+    let lines: Vec<(String, String)> = config
+        .members
+        .iter()
+        .map(|m| (format!("server.{}", m.id), format!("{}:participant;{}", m.member, m.zookeeper)))
+        .collect();
+    server.conf =
+        pairs.drain(..).map(|(key, value)| (key.to_string(), value)).chain(lines).collect();
+    Ok(server)
+}
+
+/// Raises the soft limit of open files to the hard one: each client is one.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) =
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
