@@ -1,2 +1,87 @@
-//! The one binary.
-fn main() {}
+//! The one binary: arguments in, messages and an exit code out. What it does is in the libraries.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the real world")]
+
+mod cluster;
+mod failure;
+mod node;
+mod serve;
+mod sim;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::{Done, Failure, Kind};
+
+/// Coordination that does not stop: a replicated service that ZooKeeper's clients use unchanged.
+#[derive(Parser)]
+#[command(name = "quorate", version, propagate_version = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "Examples:
+  quorate up                 three nodes on this machine; try them with any ZooKeeper client
+  quorate status             how they are
+  quorate sim raft --seed 7  one simulated storm; the same seed gives the same storm";
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Start a cluster on this machine and keep it running until Ctrl-C
+    Up(up::Up),
+    /// Run one node (production)
+    Serve(serve::Serve),
+    /// Make a data directory for one node, once
+    Format(serve::Format),
+    /// Start a node of a local cluster that was killed
+    #[command(subcommand)]
+    Node(node::Node),
+    /// Show how each node is
+    Status(status::Status),
+    /// Run a scenario in the simulator
+    #[command(subcommand)]
+    Sim(sim::Sim),
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(Kind::Usage.code())
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    start_log();
+    let done: Result<Done, Failure> = match arguments.verb {
+        Verb::Up(up) => up.run(),
+        Verb::Serve(serve) => serve.run(),
+        Verb::Format(format) => format.run(),
+        Verb::Node(node) => node.run(),
+        Verb::Status(status) => status.run(),
+        Verb::Sim(sim) => sim.run(),
+    };
+    match done {
+        Ok(Done::Yes) => ExitCode::SUCCESS,
+        Ok(Done::No) => ExitCode::from(1),
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Talk goes to stderr, so that data on stdout stays data. `QUORATE_LOG` chooses how much.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}

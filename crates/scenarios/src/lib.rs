@@ -10,4 +10,5 @@ pub mod ledger;
 pub mod raft;
 mod report;
 
+pub use quorate_sim::TraceHash;
 pub use report::{Failure, FailureKind, Report, Summary};

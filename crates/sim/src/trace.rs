@@ -16,6 +16,11 @@ impl Default for TraceHash {
 }
 
 impl TraceHash {
+    /// Mixes the hash of another run in.
+    pub fn combine(&mut self, other: Self) {
+        self.mix(other.0);
+    }
+
     /// Mixes a number in.
     pub fn mix(&mut self, value: u64) {
         self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);

@@ -1,0 +1,175 @@
+//! `quorate serve` and `quorate format`: one node in production.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use quorate_contracts::{ClusterId, NodeId};
+use quorate_server::{
+    ConfigError, DataDir, DataDirError, ServeConfig, ServeError, raise_open_files, random_u64,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::failure::{Done, Failure, Kind, tell};
+
+/// Run one node until it is told to stop (SIGTERM, SIGINT)
+#[derive(Args)]
+#[command(after_help = "Example:\n  quorate serve --config /etc/quorate/serve.toml")]
+pub(crate) struct Serve {
+    /// Configuration file (TOML; docs/configuration.md lists the keys)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+
+    /// End with the process of this id (used by `quorate up`)
+    #[arg(long, value_name = "PID", hide = true)]
+    die_with: Option<u32>,
+}
+
+/// Make a data directory for one node, once
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  quorate format --dir /var/lib/quorate --cluster 5f3a09c1 --node 2\n\nGive every node of a cluster the same --cluster; leave it out for the first one, which draws it."
+)]
+pub(crate) struct Format {
+    /// The directory
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+
+    /// The cluster's id, in hexadecimal; drawn and printed if left out
+    #[arg(long, value_name = "HEX")]
+    cluster: Option<String>,
+
+    /// The node's id
+    #[arg(long, value_name = "ID")]
+    node: u64,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Result<Done, Failure> {
+        let config = read_config(&self.config)?;
+        raise_open_files();
+        let parent = self.die_with;
+        if let Some(parent) = parent {
+            end_with(parent);
+        }
+        let span = tracing::info_span!("node", n = config.node);
+        let _entered = span.enter();
+        quorate_server::serve(&config, stop(parent)).map_err(|error| explain(&config, error))?;
+        Ok(Done::Yes)
+    }
+}
+
+impl Format {
+    pub(crate) fn run(self) -> Result<Done, Failure> {
+        let what = format!("make {} a data directory", self.dir.display());
+        let cluster = match &self.cluster {
+            Some(text) => u64::from_str_radix(text, 16).map_err(|error| {
+                Failure::new(
+                    Kind::Usage,
+                    &what,
+                    error,
+                    "--cluster takes up to 16 hexadecimal digits",
+                )
+            })?,
+            None => random_u64().map_err(|error| {
+                Failure::new(Kind::Data, &what, error, "is /dev/urandom there?")
+            })?,
+        };
+        DataDir::format(&self.dir, ClusterId(cluster), NodeId(self.node))
+            .map_err(|error| explain_data_dir(&what, error))?;
+        tell(&format!("{} is node {} of cluster {cluster:x}", self.dir.display(), self.node));
+        Ok(Done::Yes)
+    }
+}
+
+pub(crate) fn read_config(path: &std::path::Path) -> Result<ServeConfig, Failure> {
+    ServeConfig::read(path).map_err(|error| {
+        let what = format!("use the configuration {}", path.display());
+        Failure::new(Kind::Config, what, error, "docs/configuration.md lists the keys")
+    })
+}
+
+/// The kernel ends this process when its parent dies, even of -9. The parent may be dead already; and a
+/// node that `quorate node start` started has another parent, which ends at once: it looks for itself.
+fn end_with(parent: u32) {
+    if rustix::process::getppid()
+        .is_none_or(|pid| pid.as_raw_nonzero().get().unsigned_abs() != parent)
+    {
+        return;
+    }
+    let signal = rustix::process::Signal::KILL;
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(signal)) {
+        tracing::warn!(%error, "cannot ask to end with the parent");
+    }
+}
+
+/// Returns when the process is told to stop, or when the one that it lives for is gone.
+async fn stop(parent: Option<u32>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    let orphaned = async {
+        let Some(parent) = parent else { return std::future::pending().await };
+        while crate::cluster::is_alive(parent) {
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        // Ctrl-C reaches the whole process group: `up` decides, and tells its nodes.
+        _ = interrupt.recv(), if parent.is_none() => {}
+        () = orphaned => {}
+    }
+    tracing::info!("stopping");
+}
+
+fn explain(config: &ServeConfig, error: ServeError) -> Failure {
+    let what = format!("run node {}", config.node);
+    match error {
+        ServeError::Config(error @ ConfigError::Unreadable { .. }) => {
+            Failure::new(Kind::Config, what, error, "give the path with --config")
+        }
+        ServeError::Config(error) => {
+            Failure::new(Kind::Config, what, error, "docs/configuration.md lists the keys")
+        }
+        ServeError::DataDir(error) => explain_data_dir(&what, error),
+        ServeError::Open { .. } => {
+            let help = "nothing was changed; see docs/storage.md, \"A damaged segment\"";
+            Failure::new(Kind::Data, what, error, help)
+        }
+        ServeError::Listen { .. } => {
+            let help = "is another process using the port? choose another in the configuration, or \
+                        `quorate up --port-offset K`";
+            Failure::new(Kind::Unreachable, what, error, help)
+        }
+        ServeError::DiskFailed(reason) => {
+            let help = "the node stopped, since nothing more could be made durable; look at the \
+                        disk, then start it again";
+            Failure::new(Kind::Data, what, reason, help)
+        }
+        ServeError::Io(error) => {
+            Failure::new(Kind::Data, what, error, "look at the disk and at limits")
+        }
+    }
+}
+
+pub(crate) fn explain_data_dir(what: &str, error: DataDirError) -> Failure {
+    let help = match &error {
+        DataDirError::NotFormatted { .. } => {
+            "make it one with `quorate format`, once; if it was one before, its data is gone: remove \
+             the node from the cluster and add it again"
+        }
+        DataDirError::InUse { .. } => "stop that process first, or use another directory",
+        DataDirError::Foreign { .. } => "check `node` and `data_dir` in the configuration",
+        DataDirError::Exists { .. } => "it is not made anew; use another directory",
+        DataDirError::Version { .. } => "use a build that reads this format",
+        DataDirError::Io { .. } => "is the directory there and writable, and is there space?",
+        DataDirError::Unreadable { .. } => "restore the file from a backup of this very node",
+    };
+    let kind = match &error {
+        DataDirError::NotFormatted { .. } | DataDirError::Foreign { .. } => Kind::Config,
+        _ => Kind::Data,
+    };
+    Failure::new(kind, what, error, help)
+}

@@ -1,0 +1,139 @@
+//! `quorate status`: how each node is.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use clap::Args;
+use quorate_server::NodeStatus;
+use serde_json::{Value, json};
+
+use crate::cluster::{ClusterFile, ask_status};
+use crate::failure::{Done, Failure, Kind, tell};
+
+/// Show how each node is; exits with 1 unless a majority serves
+#[derive(Args)]
+#[command(after_help = "Examples:
+  quorate status
+  quorate status --servers 10.0.0.1:8080,10.0.0.2:8080,10.0.0.3:8080 --json")]
+pub(crate) struct Status {
+    /// The cluster's directory
+    #[arg(long, value_name = "DIR", default_value = "quorate-data", conflicts_with = "servers")]
+    dir: PathBuf,
+
+    /// Admin addresses of the nodes, instead of a directory
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    servers: Vec<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A node, and what it says of itself.
+struct Row {
+    id: Option<u64>,
+    admin: SocketAddr,
+    status: Option<NodeStatus>,
+}
+
+impl Status {
+    pub(crate) fn run(self) -> Result<Done, Failure> {
+        let rows = self.rows()?;
+        if self.json {
+            tell(&as_json(&rows).to_string());
+        } else {
+            tell(&as_table(&rows));
+        }
+        let serving =
+            rows.iter().filter(|row| row.status.as_ref().is_some_and(|s| s.serving)).count();
+        Ok(if serving > rows.len() / 2 { Done::Yes } else { Done::No })
+    }
+
+    fn rows(&self) -> Result<Vec<Row>, Failure> {
+        let addresses: Vec<(Option<u64>, SocketAddr)> = if self.servers.is_empty() {
+            let cluster = ClusterFile::read(&self.dir)?;
+            cluster.nodes.into_iter().map(|node| (Some(node.id), node.admin)).collect()
+        } else {
+            self.servers
+                .iter()
+                .map(|server| Ok((None, resolve(server)?)))
+                .collect::<Result<_, _>>()?
+        };
+        let ask = |(id, admin): (Option<u64>, SocketAddr)| {
+            let status = ask_status(admin).ok();
+            Row { id: status.as_ref().map(|s| s.id).or(id), admin, status }
+        };
+        Ok(addresses.into_iter().map(ask).collect())
+    }
+}
+
+fn resolve(server: &str) -> Result<SocketAddr, Failure> {
+    let failed = |cause: String| {
+        let what = format!("ask {server}");
+        Failure::new(Kind::Usage, what, cause, "--servers takes host:port of admin ports")
+    };
+    let mut found = server.to_socket_addrs().map_err(|error| failed(error.to_string()))?;
+    found.next().ok_or_else(|| failed("the name has no address".to_string()))
+}
+
+fn as_json(rows: &[Row]) -> Value {
+    let nodes: Vec<Value> = rows
+        .iter()
+        .map(|row| match &row.status {
+            Some(status) => {
+                let mut node = serde_json::to_value(status).unwrap_or_default();
+                if let (Some(node), Some(group)) = (node.as_object_mut(), status.groups.first()) {
+                    node.insert("role".into(), json!(group.role));
+                    node.insert("term".into(), json!(group.term));
+                    node.insert("commit".into(), json!(group.commit));
+                    node.insert("applied".into(), json!(group.applied));
+                    node.insert("leader".into(), json!(group.leader));
+                    node.insert("alive".into(), json!(true));
+                }
+                node
+            }
+            None => json!({"id": row.id, "admin": row.admin.to_string(), "alive": false}),
+        })
+        .collect();
+    json!({ "nodes": nodes })
+}
+
+fn as_table(rows: &[Row]) -> String {
+    let mut text = format!(
+        "{:<5}{:<11}{:>6}{:>11}{:>11}  {:<7}{:<14}{:>9}{:>9}{:>9}",
+        "node",
+        "role",
+        "term",
+        "commit",
+        "applied",
+        "leader",
+        "zxid",
+        "sessions",
+        "znodes",
+        "memory"
+    );
+    for row in rows {
+        let id = row.id.map_or("?".to_string(), |id| format!("n{id}"));
+        let Some(status) = &row.status else {
+            text += &format!("\n{id:<5}{:<11} nobody answers at {}", "down", row.admin);
+            continue;
+        };
+        let Some(group) = status.groups.first() else { continue };
+        let role = if status.serving { group.role.clone() } else { format!("{}*", group.role) };
+        text += &format!(
+            "\n{id:<5}{role:<11}{:>6}{:>11}{:>11}  {:<7}{:<14}{:>9}{:>9}{:>8}M",
+            group.term,
+            group.commit,
+            group.applied,
+            group.leader.map_or("-".to_string(), |id| format!("n{id}")),
+            status.zxid,
+            status.sessions,
+            status.znodes,
+            status.resident_bytes >> 20,
+        );
+    }
+    if rows.iter().any(|row| row.status.as_ref().is_some_and(|status| !status.serving)) {
+        text += "\n* not serving: it has not caught up with a leader since it started";
+    }
+    text
+}

@@ -1,0 +1,310 @@
+//! `quorate up`: a cluster on this machine, one child process a node.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use quorate_contracts::{ClusterId, NodeId};
+use quorate_server::{DataDir, LockError, ServeConfig, lock_file, random_u64};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cluster::{
+    ClusterFile, NodeEntry, ask_status, is_alive, local_config, local_entry, node_config,
+    node_directory,
+};
+use crate::failure::{Done, Failure, Kind, say, tell};
+use crate::serve::{explain_data_dir, read_config};
+
+/// Start a cluster on this machine and keep it running until Ctrl-C
+#[derive(Args)]
+#[command(after_help = "Examples:
+  quorate up
+  quorate up --dir /tmp/demo --nodes 5 --port-offset 1000")]
+pub(crate) struct Up {
+    /// Where the cluster keeps its data; an existing one goes on
+    #[arg(long, value_name = "DIR", default_value = "quorate-data")]
+    dir: PathBuf,
+
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = nodes)]
+    nodes: u64,
+
+    /// Added to every port
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    port_offset: u16,
+
+    /// Settings for every node (TOML, the keys of `serve`)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn nodes(text: &str) -> Result<u64, String> {
+    match text {
+        "1" | "3" | "5" => Ok(text.parse().unwrap_or(3)),
+        _ => Err("a cluster has 1, 3 or 5 nodes".to_string()),
+    }
+}
+
+/// How long nodes may take until they serve.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+
+impl Up {
+    pub(crate) fn run(self) -> Result<Done, Failure> {
+        let directory = self.make_directory()?;
+        let _lock = lock(&directory)?;
+        let base = match &self.config {
+            Some(path) => read_config(path)?,
+            None => ServeConfig::default(),
+        };
+        let mut cluster = self.prepare(&directory, &base)?;
+        let mut children = Children::default();
+        for entry in &mut cluster.nodes {
+            let child = start(&directory, entry.id, None)?;
+            entry.pid = child.id();
+            children.0.push((entry.id, child));
+        }
+        cluster.up_pid = Some(std::process::id());
+        cluster.write(&directory)?;
+        children.wait_until_serving(&directory, &cluster)?;
+        announce(&directory, &cluster);
+        watch_over(&directory, children)?;
+        Ok(Done::Yes)
+    }
+
+    fn make_directory(&self) -> Result<PathBuf, Failure> {
+        let failed = |error: io::Error| {
+            let what = format!("use the directory {}", self.dir.display());
+            Failure::new(Kind::Data, what, error, "choose a writable directory with --dir")
+        };
+        std::fs::create_dir_all(&self.dir).map_err(failed)?;
+        self.dir.canonicalize().map_err(failed)
+    }
+
+    /// Makes the data directories of a new cluster, and writes every node's configuration.
+    fn prepare(&self, directory: &Path, base: &ServeConfig) -> Result<ClusterFile, Failure> {
+        let what = format!("make a cluster in {}", directory.display());
+        let entries: Option<Vec<NodeEntry>> =
+            (1..=self.nodes).map(|id| local_entry(id, self.port_offset)).collect();
+        let entries = entries.ok_or_else(|| {
+            let cause = format!("--port-offset {} leads beyond port 65535", self.port_offset);
+            Failure::new(Kind::Usage, &what, cause, "choose a smaller one")
+        })?;
+        let there =
+            (1..=9).filter(|id| DataDir::is_formatted(&node_directory(directory, *id))).count();
+        if there != 0 && there as u64 != self.nodes {
+            let cause = format!("it holds a cluster of {there} nodes, not {}", self.nodes);
+            let help = format!("use --nodes {there}, or another --dir");
+            return Err(Failure::new(Kind::Usage, &what, cause, help));
+        }
+        let id = random_u64()
+            .map_err(|error| Failure::new(Kind::Data, &what, error, "is /dev/urandom there?"))?;
+        for entry in &entries {
+            let node = node_directory(directory, entry.id);
+            if there == 0 {
+                DataDir::format(&node, ClusterId(id), NodeId(entry.id))
+                    .map_err(|error| explain_data_dir(&what, error))?;
+            }
+            let config = local_config(base, directory, entry, &entries);
+            config.check().map_err(|error| {
+                Failure::new(Kind::Config, &what, error, "docs/configuration.md lists the keys")
+            })?;
+            let text = toml::to_string(&config).unwrap_or_default();
+            std::fs::write(node_config(directory, entry.id), text).map_err(|error| {
+                Failure::new(Kind::Data, &what, error, "is the directory writable?")
+            })?;
+        }
+        Ok(ClusterFile { nodes: entries, up_pid: None })
+    }
+}
+
+/// One `up` a directory.
+fn lock(directory: &Path) -> Result<File, Failure> {
+    let what = format!("start a cluster in {}", directory.display());
+    lock_file(&directory.join("up.lock")).map_err(|error| match error {
+        LockError::Held(pid) => {
+            let cause = format!("`quorate up` runs there already, as process {pid}");
+            Failure::new(Kind::Data, what, cause, "stop it first, or use another --dir")
+        }
+        LockError::Io(error) => {
+            Failure::new(Kind::Data, what, error, "choose a writable directory with --dir")
+        }
+    })
+}
+
+/// Starts a node's process. Without a process that it lives for, it is a child of this one and dies with
+/// it; its log goes to a file beside its data.
+pub(crate) fn start(directory: &Path, id: u64, lives_for: Option<u32>) -> Result<Child, Failure> {
+    let what = format!("start node {id}");
+    let failed = |error: io::Error| {
+        Failure::new(Kind::Data, &what, error, "is the directory writable, and is there memory?")
+    };
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(node_directory(directory, id).join("node.log"))
+        .map_err(failed)?;
+    let parent = lives_for.unwrap_or_else(std::process::id);
+    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    command
+        .arg("serve")
+        .arg("--config")
+        .arg(node_config(directory, id))
+        // Ctrl-C is for `up`, which then tells its nodes.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    // A node that `up` did not start outlives the shell that did.
+    match lives_for {
+        Some(0) => {}
+        _ => {
+            command.arg("--die-with").arg(parent.to_string());
+        }
+    }
+    command.spawn().map_err(failed)
+}
+
+/// The nodes that `up` started.
+#[derive(Default)]
+struct Children(Vec<(u64, Child)>);
+
+impl Children {
+    fn wait_until_serving(
+        &mut self,
+        directory: &Path,
+        cluster: &ClusterFile,
+    ) -> Result<(), Failure> {
+        let end = Instant::now() + PATIENCE;
+        for entry in &cluster.nodes {
+            while !ask_status(entry.admin)
+                .is_ok_and(|status| status.serving && status.id == entry.id)
+            {
+                if let Some((id, status)) = self.ended() {
+                    return Err(did_not_start(directory, id, &format!("it ended with {status}")));
+                }
+                if Instant::now() > end {
+                    return Err(did_not_start(directory, entry.id, "it does not serve after 60 s"));
+                }
+                std::thread::sleep(POLL);
+            }
+        }
+        Ok(())
+    }
+
+    /// A node that has ended since the last look.
+    fn ended(&mut self) -> Option<(u64, std::process::ExitStatus)> {
+        let found = self.0.iter_mut().enumerate().find_map(|(at, (id, child))| {
+            child.try_wait().ok().flatten().map(|status| (at, *id, status))
+        });
+        let (at, id, status) = found?;
+        self.0.remove(at);
+        Some((id, status))
+    }
+}
+
+/// Whatever ends `up`, its nodes end too, in order where there is time for it.
+impl Drop for Children {
+    fn drop(&mut self) {
+        for (_, child) in &self.0 {
+            terminate(child.id());
+        }
+        let end = Instant::now() + Duration::from_secs(5);
+        for (_, child) in &mut self.0 {
+            while child.try_wait().is_ok_and(|status| status.is_none()) {
+                if Instant::now() > end {
+                    let _ = child.kill();
+                }
+                std::thread::sleep(POLL);
+            }
+        }
+    }
+}
+
+fn terminate(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+/// The last words of a node that did not come up.
+pub(crate) fn did_not_start(directory: &Path, id: u64, cause: &str) -> Failure {
+    let log = node_directory(directory, id).join("node.log");
+    let text = std::fs::read_to_string(&log).unwrap_or_default();
+    let last: Vec<&str> = text.lines().rev().take(4).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    let cause = format!("{cause}; its last words:\n    {}", last.join("\n    "));
+    let help = format!("the whole log is {}", log.display());
+    Failure::new(Kind::Unreachable, format!("start node {id}"), cause, help)
+}
+
+fn announce(directory: &Path, cluster: &ClusterFile) {
+    let hosts: Vec<String> = cluster.nodes.iter().map(|node| node.zookeeper.to_string()).collect();
+    let mut text = format!(
+        "{} nodes serve, with their data in {}\n",
+        cluster.nodes.len(),
+        directory.display()
+    );
+    for node in &cluster.nodes {
+        text += &format!(
+            "  n{}  pid {:<8} zookeeper {}   admin http://{}/status\n",
+            node.id, node.pid, node.zookeeper, node.admin
+        );
+    }
+    text += &format!("\nConnect any ZooKeeper client to {}\n", hosts.join(","));
+    text += &format!(
+        "Try next:\n  quorate status --dir {0}\n  kill -9 {1}   # a node dies; the others go on\n  \
+         quorate node start --dir {0} --id {2}\nCtrl-C stops the cluster; its data stays.",
+        directory.display(),
+        cluster.nodes[0].pid,
+        cluster.nodes[0].id
+    );
+    tell(&text);
+}
+
+/// Reports nodes that die, until told to stop. Nodes started again by `quorate node start` are ended with
+/// the others.
+fn watch_over(directory: &Path, mut children: Children) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+            Failure::new(
+                Kind::Data,
+                "watch over the nodes",
+                error,
+                "look at the limits of open files",
+            )
+        })?;
+    runtime.block_on(async {
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return;
+        };
+        let mut tick = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                _ = tick.tick() => {
+                    while let Some((id, status)) = children.ended() {
+                        say(&format!("node {id} ended with {status}; start it again with\n  \
+                            quorate node start --dir {} --id {id}", directory.display()));
+                    }
+                }
+            }
+        }
+    });
+    say("stopping");
+    let own: Vec<u32> = children.0.iter().map(|(_, child)| child.id()).collect();
+    drop(children);
+    let cluster = ClusterFile::read(directory)?;
+    let adopted = cluster.nodes.iter().map(|node| node.pid).filter(|pid| !own.contains(pid));
+    for pid in adopted.filter(|pid| is_alive(*pid)) {
+        terminate(pid);
+    }
+    ClusterFile { up_pid: None, ..cluster }.write(directory)
+}
