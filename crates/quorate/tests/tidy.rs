@@ -153,7 +153,7 @@ fn libraries_do_not_print() {
 fn files_are_short_and_open_with_what_they_are() {
     let workspace = Workspace::load();
     let mut complaints = Vec::new();
-    for (_, krate) in &workspace.crates {
+    for krate in workspace.crates.values() {
         for file in
             krate.files("src").iter().chain(&krate.files("tests")).map(|path| Source::read(path))
         {
@@ -177,7 +177,7 @@ fn files_are_short_and_open_with_what_they_are() {
 fn every_script_opens_with_a_sentence() {
     let workspace = Workspace::load();
     let mut complaints = Vec::new();
-    for (_, krate) in &workspace.crates {
+    for krate in workspace.crates.values() {
         for path in krate.scripts() {
             let file = Source::read(&path);
             let first = file.text.lines().next().unwrap_or_default();

@@ -401,12 +401,12 @@ where
             Output::Send { when, to, message } => self.gate(id, when, Gated::Send(to, message)),
             Output::Reply { when, reply } => self.gate(id, when, Gated::Reply(reply)),
             Output::ReadLog { from, to, bytes_max } => {
-                self.from_disk(id, |store| {
+                self.ask_disk(id, |store| {
                     Some(DiskNews::Read(from, store.read_log(from, to, bytes_max)))
                 });
             }
             Output::Snapshot(work) => {
-                self.from_disk(id, |store| store.snapshot(work).map(DiskNews::Snapshot));
+                self.ask_disk(id, |store| store.snapshot(work).map(DiskNews::Snapshot));
             }
         }
         Ok(())
@@ -432,7 +432,7 @@ where
         }
     }
 
-    fn from_disk(&mut self, id: NodeId, work: impl FnOnce(&mut MemoryStore) -> Option<DiskNews>) {
+    fn ask_disk(&mut self, id: NodeId, work: impl FnOnce(&mut MemoryStore) -> Option<DiskNews>) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         if let Some(news) = work(&mut node.store) {
             let at = self.now + node.store.draw_latency();

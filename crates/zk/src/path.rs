@@ -19,6 +19,11 @@ fn is_allowed(c: char) -> bool {
     !matches!(c, '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..)
 }
 
+/// What is looked up by path, and never iterated over: no order can leak. Its hash withstands names that
+/// clients choose to collide.
+#[expect(clippy::disallowed_types, reason = "looked up only; see above")]
+pub(crate) type ByPath<K, V> = std::collections::HashMap<K, V>;
+
 /// The parent of a path; the root has none.
 pub(crate) fn parent(path: &str) -> Option<&str> {
     match path.rsplit_once('/')? {

@@ -1,10 +1,10 @@
 //! Who watches what, on this server. Watches belong to a connection and end with it; clients set them
 //! again on the next server.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ConnectionId;
-use crate::path;
+use crate::path::{self, ByPath};
 
 /// The kinds of watches.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -26,8 +26,7 @@ const CHILDREN_CHANGED: i32 = 4;
 /// All watches of a server.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
-    /// Never iterated over.
-    by_path: HashMap<Box<str>, BTreeSet<(Table, ConnectionId)>>,
+    by_path: ByPath<Box<str>, BTreeSet<(Table, ConnectionId)>>,
     by_connection: BTreeMap<ConnectionId, BTreeSet<(Table, Box<str>)>>,
     count: usize,
     recursive: usize,

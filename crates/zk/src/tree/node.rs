@@ -1,11 +1,10 @@
 //! Znodes and how they hang together: a slab of nodes, an index from path to slot, and children as a list
 //! that runs through the nodes themselves. A node costs its path, its data and about 150 bytes.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::command::{AclId, CreateMode, SessionId, Stat, Zxid};
-use crate::path;
+use crate::path::{self, ByPath};
 
 /// A node's place in the slab.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -153,8 +152,7 @@ impl Node {
 pub(crate) struct Nodes {
     slots: Vec<Option<Node>>,
     free: Vec<Slot>,
-    /// Never iterated over: its order is no business of anybody's.
-    by_path: HashMap<Rc<str>, Slot>,
+    by_path: ByPath<Rc<str>, Slot>,
 }
 
 impl Nodes {
