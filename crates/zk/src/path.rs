@@ -21,8 +21,7 @@ fn is_allowed(c: char) -> bool {
 
 /// What is looked up by path, and never iterated over: no order can leak. Its hash withstands names that
 /// clients choose to collide.
-#[expect(clippy::disallowed_types, reason = "looked up only; see above")]
-pub(crate) type ByPath<K, V> = std::collections::HashMap<K, V>;
+pub(crate) type ByPath<K, V> = hashbrown::HashMap<K, V>;
 
 /// The parent of a path; the root has none.
 pub(crate) fn parent(path: &str) -> Option<&str> {

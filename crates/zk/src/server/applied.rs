@@ -29,13 +29,10 @@ impl Server {
                         self.close(connection, out);
                     }
                 }
-                Event::SessionAttached { session, server, attachment } => {
+                // A connection that the session has left stays, as in ZooKeeper, until it writes: then it
+                // is told that the session has moved.
+                Event::SessionAttached { session, .. } => {
                     self.liveness.attached(now, *session, tree);
-                    let moved = *server != self.config.node;
-                    if let (Some(connection), true) = (self.sessions.get(session).copied(), moved) {
-                        debug_assert!(attachment.0 > 1, "a session moves by being attached again");
-                        self.close(connection, out);
-                    }
                 }
                 event => self.notify(event, tree, out),
             }
