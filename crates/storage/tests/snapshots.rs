@@ -1,0 +1,143 @@
+//! Snapshot files: whole or not there, whatever happens while they are written.
+
+mod support;
+
+use bytes::Bytes;
+use quorate_contracts::{NodeId, Record, SnapshotInput, SnapshotMeta, SnapshotOutput};
+use quorate_storage::{Completion, OpenError, StorageEvent};
+use support::{Bench, G1, LARGE, append, id, shape};
+
+fn meta(index: u64) -> SnapshotMeta {
+    SnapshotMeta { last: id(index, 1), membership: Bytes::from_static(b"members") }
+}
+
+fn work(index: u64, pieces: &[&'static str]) -> Vec<SnapshotOutput> {
+    let mut offset = 0;
+    let mut all = vec![SnapshotOutput::Begin { meta: meta(index) }];
+    for piece in pieces {
+        all.push(SnapshotOutput::Write { offset, bytes: Bytes::from_static(piece.as_bytes()) });
+        offset += piece.len() as u64;
+    }
+    all.push(SnapshotOutput::Finish);
+    all
+}
+
+fn take(bench: &mut Bench, index: u64, pieces: &[&'static str]) {
+    for work in work(index, pieces) {
+        bench.storage.snapshot(G1, work, &mut bench.events);
+        bench.settle();
+    }
+}
+
+fn load(bench: &mut Bench) -> String {
+    bench.events.clear();
+    bench.storage.snapshot(G1, SnapshotOutput::Load, &mut bench.events);
+    bench.settle();
+    for event in bench.events.drain(..) {
+        if let StorageEvent::Snapshot { news: SnapshotInput::Loaded { mut reader, .. }, .. } = event
+        {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).expect("memory reads");
+            return text;
+        }
+    }
+    panic!("nothing was loaded")
+}
+
+/// RAFT-17: a restart finds the newest snapshot, and the log after it.
+#[test]
+fn the_newest_snapshot_is_found_again() {
+    let mut bench = Bench::new(LARGE);
+    bench.write(G1, 1, append(1..=9, 1));
+    take(&mut bench, 4, &["one ", "two"]);
+    take(&mut bench, 7, &["newer"]);
+    bench.write(G1, 2, Record { base: Some(id(6, 1)), ..Record::default() });
+    let (mut next, groups) = bench.reopen(LARGE).expect("it opens");
+    assert_eq!(groups[&G1].snapshot, Some((meta(7), 5)));
+    assert_eq!(shape(&groups[&G1]), "7@1 8@1 9@1");
+    assert_eq!(load(&mut next), "newer");
+    let snapshots = bench.disk.found().keys().filter(|name| name.ends_with(".snap")).count();
+    assert_eq!(snapshots, 1, "the older one is gone");
+}
+
+/// RAFT-18, RAFT-20: a crash at any operation leaves the old snapshot or the new one.
+#[test]
+fn a_crash_leaves_one_or_the_other() {
+    let operations = 9;
+    for crash_after in 0..=operations {
+        let mut bench = Bench::new(LARGE);
+        bench.write(G1, 1, append(1..=9, 1));
+        take(&mut bench, 4, &["old"]);
+        let mut left = crash_after;
+        'crash: for work in work(7, &["new ", "state"]) {
+            bench.storage.snapshot(G1, work, &mut bench.events);
+            while let Some((ticket, operation)) = bench.disk.next() {
+                if left == 0 {
+                    let _ = bench.disk.carry_out(&operation, 3);
+                    break 'crash;
+                }
+                left -= 1;
+                let result = bench.disk.carry_out(&operation, usize::MAX);
+                bench.storage.complete(Completion { ticket, result }, &mut bench.events);
+            }
+        }
+        let (mut next, groups) = bench.reopen(LARGE).expect("it opens");
+        next.settle();
+        let text = load(&mut next);
+        let expected = match groups[&G1].snapshot.as_ref().map(|(meta, _)| meta.last.index.0) {
+            Some(4) => "old",
+            Some(7) => "new state",
+            other => panic!("crash after {crash_after}: snapshot {other:?}"),
+        };
+        assert_eq!(text, expected, "crash after {crash_after}");
+    }
+}
+
+/// RAFT-20: the node died between a received snapshot and the log's record of it: the log gives way.
+#[test]
+fn a_snapshot_beyond_the_log_replaces_it() {
+    let mut bench = Bench::new(LARGE);
+    bench.write(G1, 1, append(1..=3, 1));
+    take(&mut bench, 50, &["far ahead"]);
+    let (_, groups) = bench.reopen(LARGE).expect("it opens");
+    assert_eq!((groups[&G1].base, groups[&G1].last), (id(50, 1), id(50, 1)));
+}
+
+/// Pieces come back as they were written, for members that need them.
+#[test]
+fn pieces_are_read_for_members() {
+    let mut bench = Bench::new(LARGE);
+    take(&mut bench, 4, &["one ", "two"]);
+    bench.events.clear();
+    let read = SnapshotOutput::Read { offset: 4, bytes_max: 100, to: NodeId(3) };
+    bench.storage.snapshot(G1, read, &mut bench.events);
+    bench.settle();
+    let [StorageEvent::Snapshot { news: SnapshotInput::Piece { bytes, last, to, .. }, .. }] =
+        &bench.events[..]
+    else {
+        panic!("{:?}", bench.events)
+    };
+    assert_eq!((&bytes[..], *last, *to), (&b"two"[..], true, NodeId(3)));
+}
+
+/// RAFT-16: a damaged snapshot is refused at open or when it is loaded, never taken for good.
+#[test]
+fn every_flipped_bit_of_a_snapshot_is_noticed() {
+    let mut bench = Bench::new(LARGE);
+    take(&mut bench, 4, &["one ", "two"]);
+    let good = bench.disk.found();
+    let name = "snapshot-1-4-1.snap";
+    for bit in 0..good[name].len() * 8 {
+        let mut bad = good.clone();
+        bad.get_mut(name).expect("it is there")[bit / 8] ^= 1 << (bit % 8);
+        match Bench::open(bad, LARGE) {
+            Err(OpenError::DamagedSnapshot { file, .. }) => assert_eq!(file, name),
+            Err(other) => panic!("bit {bit}: {other}"),
+            Ok((mut opened, _)) => {
+                opened.storage.snapshot(G1, SnapshotOutput::Load, &mut opened.events);
+                opened.settle();
+                assert!(opened.storage.has_failed(), "bit {bit} was not noticed");
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! A disk in memory that can die in the middle of a write, fail, and rot.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use quorate_contracts::{
+    ClusterId, Entry, EntryId, EntryKind, GroupId, HardState, Incarnation, LogIndex, NodeId,
+    Record, Recovered, Term, WriteMark,
+};
+use quorate_storage::{
+    Completion, Disk, FileInfo, Identity, OpenError, Operation, Storage, StorageEvent,
+    StorageOptions, Ticket,
+};
+
+pub const IDENTITY: Identity =
+    Identity { cluster: ClusterId(1), node: NodeId(2), incarnation: Incarnation(3) };
+pub const G1: GroupId = GroupId(1);
+pub const G2: GroupId = GroupId(2);
+
+/// Small enough that every few records begin a new segment.
+pub const SMALL: StorageOptions = StorageOptions { segment_bytes: 700, tail_bytes: 1 << 20 };
+pub const LARGE: StorageOptions = StorageOptions { segment_bytes: 1 << 16, tail_bytes: 1 << 20 };
+
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// Files, and the operations that were submitted and not carried out yet. Clones share both.
+#[derive(Clone, Default)]
+pub struct TestDisk {
+    pub files: Rc<RefCell<Files>>,
+    queue: Rc<RefCell<VecDeque<(Ticket, Operation)>>>,
+}
+
+impl TestDisk {
+    pub fn with(files: Files) -> Self {
+        Self { files: Rc::new(RefCell::new(files)), ..Self::default() }
+    }
+
+    /// What a restart would find.
+    pub fn found(&self) -> Files {
+        self.files.borrow().clone()
+    }
+
+    pub fn next(&self) -> Option<(Ticket, Operation)> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    /// Carries out an operation; of a write, only the first `bytes_max` bytes.
+    pub fn carry_out(&self, operation: &Operation, bytes_max: usize) -> io::Result<Bytes> {
+        let files = &mut *self.files.borrow_mut();
+        match operation {
+            Operation::Create { name, bytes } => {
+                files.insert(name.clone(), vec![0; *bytes as usize]);
+            }
+            Operation::Write { name, offset, data, .. } => {
+                let file = files.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
+                let data = &data[..data.len().min(bytes_max)];
+                let (start, end) = (*offset as usize, *offset as usize + data.len());
+                file.resize(file.len().max(end), 0);
+                file[start..end].copy_from_slice(data);
+            }
+            Operation::Read { name, offset, length } => {
+                let file = files.get(name).ok_or(io::ErrorKind::NotFound)?;
+                let start = (*offset as usize).min(file.len());
+                let end = start.saturating_add(*length).min(file.len());
+                return Ok(Bytes::copy_from_slice(&file[start..end]));
+            }
+            Operation::Rename { from, to } => {
+                let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+                files.insert(to.clone(), file);
+            }
+            Operation::Remove { name } => {
+                files.remove(name);
+            }
+        }
+        Ok(Bytes::new())
+    }
+}
+
+impl Disk for TestDisk {
+    fn list(&self) -> io::Result<Vec<FileInfo>> {
+        let files = self.files.borrow();
+        let info = |(name, file): (&String, &Vec<u8>)| FileInfo {
+            name: name.clone(),
+            bytes: file.len() as u64,
+        };
+        Ok(files.iter().map(info).collect())
+    }
+
+    fn read_at(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let read = Operation::Read { name: name.to_string(), offset, length };
+        self.carry_out(&read, usize::MAX).map(|bytes| bytes.to_vec())
+    }
+
+    fn submit(&mut self, ticket: Ticket, operation: Operation) {
+        self.queue.borrow_mut().push_back((ticket, operation));
+    }
+}
+
+/// A storage on a test disk.
+pub struct Bench {
+    pub disk: TestDisk,
+    pub storage: Storage<TestDisk>,
+    pub events: Vec<StorageEvent>,
+}
+
+pub type Groups = BTreeMap<GroupId, Recovered>;
+
+impl Bench {
+    pub fn open(files: Files, options: StorageOptions) -> Result<(Self, Groups), OpenError> {
+        let disk = TestDisk::with(files);
+        let (storage, groups) = Storage::open(disk.clone(), IDENTITY, options)?;
+        Ok((Self { disk, storage, events: Vec::new() }, groups))
+    }
+
+    pub fn new(options: StorageOptions) -> Self {
+        Self::open(Files::new(), options).expect("an empty directory opens").0
+    }
+
+    /// Carries out everything that was submitted, and what follows from it.
+    pub fn settle(&mut self) {
+        while let Some((ticket, operation)) = self.disk.next() {
+            let result = self.disk.carry_out(&operation, usize::MAX);
+            self.storage.complete(Completion { ticket, result }, &mut self.events);
+        }
+    }
+
+    /// Writes a record durably.
+    pub fn write(&mut self, group: GroupId, mark: u64, record: Record) {
+        self.storage.persist(group, WriteMark(mark), record);
+        self.storage.flush();
+        self.settle();
+    }
+
+    /// The newest mark of a group that the storage vouched for.
+    pub fn durable(&self, of: GroupId) -> u64 {
+        let marks = self.events.iter().filter_map(|event| match event {
+            StorageEvent::Persisted { group, mark } if *group == of => Some(mark.0),
+            _ => None,
+        });
+        marks.max().unwrap_or(0)
+    }
+
+    /// A restart on what is on the disk.
+    pub fn reopen(&self, options: StorageOptions) -> Result<(Self, Groups), OpenError> {
+        Self::open(self.disk.found(), options)
+    }
+}
+
+pub fn id(index: u64, term: u64) -> EntryId {
+    EntryId::new(LogIndex(index), Term(term))
+}
+
+pub fn entry(index: u64, term: u64) -> Entry {
+    let data = Bytes::from(format!("set x={index} in {term}"));
+    Entry::new(id(index, term), EntryKind::Command, data)
+}
+
+pub fn vote(term: u64, node: u64) -> Record {
+    let hard_state = Some(HardState { term: Term(term), voted_for: Some(NodeId(node)) });
+    Record { hard_state, ..Record::default() }
+}
+
+pub fn append(indexes: std::ops::RangeInclusive<u64>, term: u64) -> Record {
+    Record { entries: indexes.map(|index| entry(index, term)).collect(), ..Record::default() }
+}
+
+pub fn replace(indexes: std::ops::RangeInclusive<u64>, term: u64) -> Record {
+    Record { truncate_from: Some(LogIndex(*indexes.start())), ..append(indexes, term) }
+}
+
+/// `1@1 2@1 3@2`
+pub fn shape(recovered: &Recovered) -> String {
+    let ids: Vec<String> = recovered.tail.iter().map(|entry| entry.id.to_string()).collect();
+    ids.join(" ")
+}
