@@ -319,6 +319,13 @@ where
         if target.process.is_none() || life.is_some_and(|life| life != target.life) {
             return Ok(());
         }
+        if let Event::Wake { .. } = event {
+            // An earlier deadline took its place: that one has a wake-up of its own.
+            if target.wake_at != Some(self.now) {
+                return Ok(());
+            }
+            target.wake_at = Some(self.now.max(target.paused_until));
+        }
         if target.paused_until > self.now {
             self.queue.push(target.paused_until, event);
             return Ok(());

@@ -15,40 +15,41 @@ use quorate_storage::{
     StorageOptions, Ticket,
 };
 
-pub const IDENTITY: Identity =
+pub(crate) const IDENTITY: Identity =
     Identity { cluster: ClusterId(1), node: NodeId(2), incarnation: Incarnation(3) };
-pub const G1: GroupId = GroupId(1);
-pub const G2: GroupId = GroupId(2);
+pub(crate) const G1: GroupId = GroupId(1);
+pub(crate) const G2: GroupId = GroupId(2);
 
 /// Small enough that every few records begin a new segment.
-pub const SMALL: StorageOptions = StorageOptions { segment_bytes: 700, tail_bytes: 1 << 20 };
-pub const LARGE: StorageOptions = StorageOptions { segment_bytes: 1 << 16, tail_bytes: 1 << 20 };
+pub(crate) const SMALL: StorageOptions = StorageOptions { segment_bytes: 700, tail_bytes: 1 << 20 };
+pub(crate) const LARGE: StorageOptions =
+    StorageOptions { segment_bytes: 1 << 16, tail_bytes: 1 << 20 };
 
-pub type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Files, and the operations that were submitted and not carried out yet. Clones share both.
 #[derive(Clone, Default)]
-pub struct TestDisk {
-    pub files: Rc<RefCell<Files>>,
+pub(crate) struct TestDisk {
+    pub(crate) files: Rc<RefCell<Files>>,
     queue: Rc<RefCell<VecDeque<(Ticket, Operation)>>>,
 }
 
 impl TestDisk {
-    pub fn with(files: Files) -> Self {
+    pub(crate) fn with(files: Files) -> Self {
         Self { files: Rc::new(RefCell::new(files)), ..Self::default() }
     }
 
     /// What a restart would find.
-    pub fn found(&self) -> Files {
+    pub(crate) fn found(&self) -> Files {
         self.files.borrow().clone()
     }
 
-    pub fn next(&self) -> Option<(Ticket, Operation)> {
+    pub(crate) fn next(&self) -> Option<(Ticket, Operation)> {
         self.queue.borrow_mut().pop_front()
     }
 
     /// Carries out an operation; of a write, only the first `bytes_max` bytes.
-    pub fn carry_out(&self, operation: &Operation, bytes_max: usize) -> io::Result<Bytes> {
+    pub(crate) fn carry_out(&self, operation: &Operation, bytes_max: usize) -> io::Result<Bytes> {
         let files = &mut *self.files.borrow_mut();
         match operation {
             Operation::Create { name, bytes } => {
@@ -100,27 +101,27 @@ impl Disk for TestDisk {
 }
 
 /// A storage on a test disk.
-pub struct Bench {
-    pub disk: TestDisk,
-    pub storage: Storage<TestDisk>,
-    pub events: Vec<StorageEvent>,
+pub(crate) struct Bench {
+    pub(crate) disk: TestDisk,
+    pub(crate) storage: Storage<TestDisk>,
+    pub(crate) events: Vec<StorageEvent>,
 }
 
-pub type Groups = BTreeMap<GroupId, Recovered>;
+pub(crate) type Groups = BTreeMap<GroupId, Recovered>;
 
 impl Bench {
-    pub fn open(files: Files, options: StorageOptions) -> Result<(Self, Groups), OpenError> {
+    pub(crate) fn open(files: Files, options: StorageOptions) -> Result<(Self, Groups), OpenError> {
         let disk = TestDisk::with(files);
         let (storage, groups) = Storage::open(disk.clone(), IDENTITY, options)?;
         Ok((Self { disk, storage, events: Vec::new() }, groups))
     }
 
-    pub fn new(options: StorageOptions) -> Self {
+    pub(crate) fn new(options: StorageOptions) -> Self {
         Self::open(Files::new(), options).expect("an empty directory opens").0
     }
 
     /// Carries out everything that was submitted, and what follows from it.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while let Some((ticket, operation)) = self.disk.next() {
             let result = self.disk.carry_out(&operation, usize::MAX);
             self.storage.complete(Completion { ticket, result }, &mut self.events);
@@ -128,14 +129,14 @@ impl Bench {
     }
 
     /// Writes a record durably.
-    pub fn write(&mut self, group: GroupId, mark: u64, record: Record) {
+    pub(crate) fn write(&mut self, group: GroupId, mark: u64, record: Record) {
         self.storage.persist(group, WriteMark(mark), record);
         self.storage.flush();
         self.settle();
     }
 
     /// The newest mark of a group that the storage vouched for.
-    pub fn durable(&self, of: GroupId) -> u64 {
+    pub(crate) fn durable(&self, of: GroupId) -> u64 {
         let marks = self.events.iter().filter_map(|event| match event {
             StorageEvent::Persisted { group, mark } if *group == of => Some(mark.0),
             _ => None,
@@ -144,35 +145,35 @@ impl Bench {
     }
 
     /// A restart on what is on the disk.
-    pub fn reopen(&self, options: StorageOptions) -> Result<(Self, Groups), OpenError> {
+    pub(crate) fn reopen(&self, options: StorageOptions) -> Result<(Self, Groups), OpenError> {
         Self::open(self.disk.found(), options)
     }
 }
 
-pub fn id(index: u64, term: u64) -> EntryId {
+pub(crate) fn id(index: u64, term: u64) -> EntryId {
     EntryId::new(LogIndex(index), Term(term))
 }
 
-pub fn entry(index: u64, term: u64) -> Entry {
+pub(crate) fn entry(index: u64, term: u64) -> Entry {
     let data = Bytes::from(format!("set x={index} in {term}"));
     Entry::new(id(index, term), EntryKind::Command, data)
 }
 
-pub fn vote(term: u64, node: u64) -> Record {
+pub(crate) fn vote(term: u64, node: u64) -> Record {
     let hard_state = Some(HardState { term: Term(term), voted_for: Some(NodeId(node)) });
     Record { hard_state, ..Record::default() }
 }
 
-pub fn append(indexes: std::ops::RangeInclusive<u64>, term: u64) -> Record {
+pub(crate) fn append(indexes: std::ops::RangeInclusive<u64>, term: u64) -> Record {
     Record { entries: indexes.map(|index| entry(index, term)).collect(), ..Record::default() }
 }
 
-pub fn replace(indexes: std::ops::RangeInclusive<u64>, term: u64) -> Record {
+pub(crate) fn replace(indexes: std::ops::RangeInclusive<u64>, term: u64) -> Record {
     Record { truncate_from: Some(LogIndex(*indexes.start())), ..append(indexes, term) }
 }
 
 /// `1@1 2@1 3@2`
-pub fn shape(recovered: &Recovered) -> String {
+pub(crate) fn shape(recovered: &Recovered) -> String {
     let ids: Vec<String> = recovered.tail.iter().map(|entry| entry.id.to_string()).collect();
     ids.join(" ")
 }

@@ -1,11 +1,9 @@
 //! Snapshot files: whole or not there, whatever happens while they are written.
 
-mod support;
-
+use crate::support::{Bench, G1, LARGE, append, id, shape};
 use bytes::Bytes;
 use quorate_contracts::{NodeId, Record, SnapshotInput, SnapshotMeta, SnapshotOutput};
 use quorate_storage::{Completion, OpenError, StorageEvent};
-use support::{Bench, G1, LARGE, append, id, shape};
 
 fn meta(index: u64) -> SnapshotMeta {
     SnapshotMeta { last: id(index, 1), membership: Bytes::from_static(b"members") }

@@ -1,12 +1,10 @@
 //! The log survives what disks and crashes do to it.
 
-mod support;
-
 use std::io;
 
+use crate::support::{Bench, G1, G2, LARGE, SMALL, append, id, replace, shape, vote};
 use quorate_contracts::{LogIndex, Random, Record, Term, WriteMark};
 use quorate_storage::{Completion, OpenError, Operation, StorageEvent};
-use support::{Bench, G1, G2, LARGE, SMALL, append, id, replace, shape, vote};
 
 /// RAFT-15, RAFT-23, ZK-10: what is queued when a write begins shares its sync, whoever queued it; what comes
 /// meanwhile shares the next.

@@ -1,0 +1,5 @@
+//! The storage, on a disk that dies, fails and rots.
+
+mod log;
+mod snapshots;
+mod support;
