@@ -15,6 +15,10 @@ pub(crate) enum Done {
 /// What stood in a verb's way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
+    /// The server said no: nothing happened.
+    Refused,
+    /// It may have happened.
+    Unknown,
     /// It cannot be asked like that.
     Usage,
     /// What it was given makes no sense.
@@ -31,6 +35,8 @@ impl Kind {
     /// The exit code (DESIGN, "What people see"; the numbers are those of `sysexits.h`).
     pub(crate) fn code(self) -> u8 {
         match self {
+            Self::Refused => 1,
+            Self::Unknown => 2,
             Self::Usage => 64,
             Self::BadInput => 65,
             Self::Unreachable => 69,

@@ -1,6 +1,7 @@
 //! The one binary: arguments in, messages and an exit code out. What it does is in the libraries.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the real world")]
 
+mod bench;
 mod cluster;
 mod failure;
 mod node;
@@ -8,6 +9,7 @@ mod serve;
 mod sim;
 mod status;
 mod up;
+mod zk;
 
 use std::process::ExitCode;
 
@@ -41,6 +43,11 @@ enum Verb {
     Node(node::Node),
     /// Show how each node is
     Status(status::Status),
+    /// Read and change znodes, on any server that speaks ZooKeeper's protocol
+    Zk(zk::Zk),
+    /// Measure a running cluster
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Run a scenario in the simulator
     #[command(subcommand)]
     Sim(sim::Sim),
@@ -65,6 +72,8 @@ fn main() -> ExitCode {
         Verb::Format(format) => format.run(),
         Verb::Node(node) => node.run(),
         Verb::Status(status) => status.run(),
+        Verb::Zk(zk) => zk.run(),
+        Verb::Bench(bench) => bench.run(),
         Verb::Sim(sim) => sim.run(),
     };
     match done {

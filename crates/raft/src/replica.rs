@@ -371,8 +371,14 @@ impl<S: Service> Replica<S> {
     fn entries_read(&mut self, now: Time, from: LogIndex, entries: Vec<Entry>) {
         if self.reading && from == self.applied.index.next() {
             self.reading = false;
-            for entry in &entries {
-                if self.loading == Loading::No && entry.id.index <= self.raft.commit() {
+            // The disk may not have been told yet that an entry was replaced: only what the log still
+            // holds is committed.
+            let current = |raft: &Raft, entry: &Entry| {
+                entry.id.index <= raft.commit()
+                    && raft.term_at(entry.id.index) == Some(entry.id.term)
+            };
+            for entry in entries.iter().take_while(|entry| current(&self.raft, entry)) {
+                if self.loading == Loading::No {
                     self.apply(now, entry);
                 }
             }

@@ -29,8 +29,8 @@ pub struct Safety {
     leaders: BTreeMap<Term, NodeId>,
     /// Every entry that any log ever held: the checksum of its data, and the entry before it.
     entries: BTreeMap<EntryId, (u32, EntryId)>,
-    /// The committed entry at each index.
-    committed: Vec<EntryId>,
+    /// The committed entry at each index, and the term in which it was found committed.
+    committed: Vec<(EntryId, Term)>,
     /// The digest of the state after each index that anyone stopped at.
     digests: BTreeMap<LogIndex, u64>,
     views: BTreeMap<NodeId, View>,
@@ -127,7 +127,10 @@ impl Safety {
             return violated("Election Safety", what);
         }
         self.elections += 1;
-        let Some(newest) = self.committed.last() else { return Ok(()) };
+        // A server that was stopped while its votes came may win a term that is long over: it needs only
+        // what was committed in terms before its own.
+        let earlier = self.committed.iter().rev().find(|(_, in_term)| *in_term < view.term);
+        let Some((newest, _)) = earlier else { return Ok(()) };
         if raft.base().index >= newest.index || raft.term_at(newest.index) == Some(newest.term) {
             return Ok(());
         }
@@ -154,13 +157,13 @@ impl Safety {
                 return violated("State Machine Safety", what);
             };
             let id = EntryId::new(index, term);
-            self.committed.push(id);
+            self.committed.push((id, raft.term()));
             if index == commit && !durable_on_majority(id) {
                 let what = format!("{node} commits {id}, which is not durable on a majority");
                 return violated("Durable before committed", what);
             }
         }
-        let id = self.committed[commit.0 as usize - 1];
+        let (id, _) = self.committed[commit.0 as usize - 1];
         if raft.base().index < commit && raft.term_at(commit) != Some(id.term) {
             let what = format!("{node} commits {commit}@{:?}, others {id}", raft.term_at(commit));
             return violated("State Machine Safety", what);
