@@ -373,11 +373,12 @@ impl<S: Service> Replica<S> {
             self.reading = false;
             // The disk may not have been told yet that an entry was replaced: only what the log still
             // holds is committed.
-            let current = |raft: &Raft, entry: &Entry| {
-                entry.id.index <= raft.commit()
-                    && raft.term_at(entry.id.index) == Some(entry.id.term)
+            let current = |entry: &&Entry| {
+                let EntryId { index, term } = entry.id;
+                index <= self.raft.commit() && self.raft.term_at(index) == Some(term)
             };
-            for entry in entries.iter().take_while(|entry| current(&self.raft, entry)) {
+            let count = entries.iter().take_while(current).count();
+            for entry in &entries[..count] {
                 if self.loading == Loading::No {
                     self.apply(now, entry);
                 }
