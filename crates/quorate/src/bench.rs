@@ -22,6 +22,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::failover::Failover;
 use crate::failure::{Done, Failure, Kind, say, tell};
 
 /// Measure a running cluster
@@ -29,6 +30,8 @@ use crate::failure::{Done, Failure, Kind, say, tell};
 pub(crate) enum Bench {
     /// setData and getData in a closed loop, on any ZooKeeper-speaking server
     Zk(Zk),
+    /// The longest time without a write while servers die, and whether anything acknowledged is lost
+    Failover(Failover),
 }
 
 /// The load
@@ -90,7 +93,10 @@ const ROOT: &str = "/quorate-bench";
 
 impl Bench {
     pub(crate) fn run(self) -> Result<Done, Failure> {
-        let Self::Zk(load) = self;
+        let load = match self {
+            Self::Zk(load) => load,
+            Self::Failover(failover) => return failover.run(),
+        };
         let failed = |cause: String| {
             let help = "are the servers running? --servers names them";
             Failure::new(Kind::Unreachable, "run the load", cause, help)

@@ -3,6 +3,7 @@
 
 mod bench;
 mod cluster;
+mod failover;
 mod failure;
 mod node;
 mod serve;
