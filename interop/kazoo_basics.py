@@ -306,7 +306,7 @@ def session_moves(cluster):
         second.start(timeout=10)
         assert second.client_id[0] == first.client_id[0]
         assert second.get(c.root + "/e")[0] == b"mine"
-        raises((zke.ConnectionLoss, zke.SessionExpiredError), first.set, c.root + "/e", b"stale")
+        raises((zke.ConnectionLoss, zke.SessionExpiredError, zke.SessionMovedError), first.set, c.root + "/e", b"stale")
         assert second.get(c.root + "/e")[0] == b"mine"
         close(second)
 

@@ -20,7 +20,7 @@ use failure::{Done, Failure, Kind};
 
 /// Coordination that does not stop: a replicated service that ZooKeeper's clients use unchanged.
 #[derive(Parser)]
-#[command(name = "quorate", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "quorate", version, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -94,4 +94,17 @@ fn start_log() {
         .with_target(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    /// Names that clash are found here rather than when somebody types them.
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
 }
