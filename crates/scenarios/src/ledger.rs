@@ -97,16 +97,18 @@ pub struct Clerk {
     next: RequestId,
     pending: BTreeMap<RequestId, u64>,
     propose_again_at: Option<Time>,
+    /// Doubled each time: a cluster that is only slow must not drown in what it has already.
+    patience: Duration,
 }
 
-/// Pending values are proposed again after this silence.
+/// Pending values are proposed again after this silence, at first.
 const PATIENCE: Duration = Duration::from_millis(700);
 
 impl Clerk {
     /// A clerk of this server whose request ids begin at a number of this life's own.
     pub fn new(node: NodeId, seed: u64) -> Self {
         let next = RequestId(seed & !0xffff_ffff);
-        Self { node, next, pending: BTreeMap::new(), propose_again_at: None }
+        Self { node, next, pending: BTreeMap::new(), propose_again_at: None, patience: PATIENCE }
     }
 
     fn propose(&self, id: RequestId, value: u64) -> ServiceOutput<Self> {
@@ -115,7 +117,8 @@ impl Clerk {
 
     fn propose_all(&mut self, now: Time, out: &mut Vec<ServiceOutput<Self>>) {
         out.extend(self.pending.iter().map(|(id, value)| self.propose(*id, *value)));
-        self.propose_again_at = (!self.pending.is_empty()).then(|| now + PATIENCE);
+        self.propose_again_at = (!self.pending.is_empty()).then(|| now + self.patience);
+        self.patience = (2 * self.patience).min(16 * PATIENCE);
     }
 
     /// Tells the writers of those pending values that are in the ledger.
@@ -172,11 +175,15 @@ impl Service for Clerk {
             }
             ServiceInput::Applied { id: Some(id), .. } => {
                 if let Some(value) = self.pending.remove(&id) {
+                    self.patience = PATIENCE;
                     out.push(ServiceOutput::Reply(value));
                 }
             }
             ServiceInput::Restored => self.answer_known(ledger, out),
-            ServiceInput::Leader { leader: Some(_), .. } => self.propose_all(now, out),
+            ServiceInput::Leader { leader: Some(_), .. } => {
+                self.patience = PATIENCE;
+                self.propose_all(now, out);
+            }
             ServiceInput::Wake if self.propose_again_at.is_some_and(|at| at <= now) => {
                 self.propose_all(now, out);
             }

@@ -21,7 +21,7 @@ pub const NAME: &str = "raft";
 
 /// How long faults last, and how long recovery may take.
 const STORM: Duration = Duration::from_secs(20);
-const CALM_MAX: Duration = Duration::from_secs(40);
+const CALM_MAX: Duration = Duration::from_secs(150);
 /// How often the nemesis and the writers act.
 const TICK: Duration = Duration::from_millis(20);
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_contracts::{Proposal, RequestId, Time};
@@ -42,6 +43,8 @@ pub(super) struct Connection {
     /// The driver was told to read no more.
     pub(super) paused: bool,
     pub(super) received: u64,
+    /// How often its proposals were made again since one of them was answered.
+    retries: u32,
 }
 
 /// A request that waits.
@@ -78,6 +81,7 @@ impl Connection {
             next_sequence: 1,
             paused: false,
             received: 0,
+            retries: 0,
         }
     }
 
@@ -102,8 +106,15 @@ impl Connection {
         joining.into_iter().chain(writes)
     }
 
+    /// Whether its proposals have waited so long that they may be lost. The wait doubles each time: a
+    /// cluster that is only slow must not drown in what it has already.
+    pub(super) fn is_overdue(&self, now: Time, patience: Duration) -> bool {
+        let patience = patience * 2_u32.pow(self.retries.min(5));
+        self.oldest_proposed().is_some_and(|at| now >= at + patience)
+    }
+
     /// When the oldest of them was proposed last.
-    pub(super) fn oldest_proposed(&self) -> Option<Time> {
+    fn oldest_proposed(&self) -> Option<Time> {
         match (&self.stage, self.waiting.front()) {
             (Stage::Joining { proposed, .. }, _) => Some(*proposed),
             (_, Some(Waiting::Write(write))) => Some(write.proposed),
@@ -113,6 +124,7 @@ impl Connection {
 
     /// All of them were proposed again.
     pub(super) fn proposed_again(&mut self, now: Time) {
+        self.retries += 1;
         if let Stage::Joining { proposed, .. } = &mut self.stage {
             *proposed = now;
         }
@@ -123,8 +135,14 @@ impl Connection {
         }
     }
 
+    /// What was said so far went to a leader that is gone.
+    pub(super) fn forget_retries(&mut self) {
+        self.retries = 0;
+    }
+
     /// The write at the head, if it is this one.
     pub(super) fn take_write(&mut self, id: RequestId) -> Option<Box<PendingWrite>> {
+        self.retries = 0;
         match self.waiting.pop_front() {
             Some(Waiting::Write(write)) if write.proposal.id() == id => Some(write),
             Some(other) => {

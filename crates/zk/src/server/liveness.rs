@@ -114,7 +114,7 @@ impl Server {
             self.liveness.restored(tree);
         }
         self.report_touched(out);
-        self.propose_all_again(now, now, out);
+        self.propose_all_again(now, Duration::ZERO, out);
     }
 
     /// Tells the leader who was heard. It is told even if nobody was, since its answer is what this

@@ -173,7 +173,7 @@ pub struct Server {
 
 /// How often a server looks at what is overdue.
 const TICK: Duration = Duration::from_millis(250);
-/// Proposals are made again after this silence.
+/// Proposals are made again after this silence, at first.
 const PROPOSE_AGAIN: Duration = Duration::from_millis(1_000);
 
 impl Server {
@@ -259,9 +259,12 @@ impl Server {
 
     /// There may be a new leader, which may not know what was proposed: everything is proposed again,
     /// in order. What was applied already is recognised by its sequence number.
-    fn propose_all_again(&mut self, now: Time, older_than: Time, out: &mut Outputs) {
+    fn propose_all_again(&mut self, now: Time, patience: Duration, out: &mut Outputs) {
         for connection in self.connections.values_mut() {
-            if connection.oldest_proposed().is_some_and(|at| at <= older_than) {
+            if patience.is_zero() {
+                connection.forget_retries();
+            }
+            if connection.is_overdue(now, patience) {
                 connection.proposed_again(now);
                 out.extend(connection.proposals().cloned().map(ServiceOutput::Propose));
             }
@@ -278,8 +281,7 @@ impl Server {
             self.expire_silent(tree, out);
         }
         if self.leader.is_some() {
-            let nanos = now.as_nanos().saturating_sub(PROPOSE_AGAIN.as_nanos() as u64);
-            self.propose_all_again(now, Time::from_nanos(nanos), out);
+            self.propose_all_again(now, PROPOSE_AGAIN, out);
         }
     }
 }

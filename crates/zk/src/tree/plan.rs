@@ -100,7 +100,8 @@ impl<'t> Planner<'t> {
         // The parent is looked up as it stands, so only the last element can be malformed; a path
         // that is malformed further up has no parent.
         let Some(slash) = probe.rfind('/') else { return Err(ErrorCode::BadArguments) };
-        if probe != "/" && !path::is_valid(&probe[slash..]) {
+        let last = &probe[slash..];
+        if probe != "/" && (last == "/" || !path::is_valid(last)) {
             return Err(ErrorCode::BadArguments);
         }
         let acl = fix_up(acl, self.identities)?;

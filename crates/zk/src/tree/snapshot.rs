@@ -60,8 +60,9 @@ impl Tree {
 
     pub(super) fn next_slice(&mut self, bytes: usize, out: &mut Vec<u8>) -> Progress {
         let Some(snapshotting) = &mut self.snapshotting else { return Progress::Done };
+        let end = out.len() + bytes;
         out.append(&mut snapshotting.head);
-        while out.len() < bytes && snapshotting.cursor < snapshotting.end {
+        while out.len() < end && snapshotting.cursor < snapshotting.end {
             let slot = Slot(snapshotting.cursor);
             snapshotting.cursor += 1;
             match snapshotting.aside.remove(&slot) {

@@ -1,0 +1,300 @@
+//! Servers, one replicated tree, and clients that speak bytes. The log between them is a list: a test decides
+//! when what was proposed is applied, and what is lost.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use bytes::{Bytes, BytesMut};
+use quorate_contracts::{
+    EntryId, LogIndex, NodeId, Proposal, RequestId, Service, ServiceInput, ServiceOutput,
+    StateMachine, Term, Time,
+};
+use quorate_zk::command::{Op, Stat, Zxid};
+use quorate_zk::server::{
+    ClientReply, ClientRequest, ConnectionId, Server, ServerConfig, ServerMessage,
+};
+use quorate_zk::tree::Tree;
+use quorate_zk::wire::framing::{Frame, Framer};
+use quorate_zk::wire::{
+    ConnectRequest, ConnectResponse, JuteReader, JuteWriter, ReplyHeader, opcode,
+};
+
+/// A cluster without Raft.
+pub(crate) struct Bench {
+    servers: Vec<Site>,
+    /// What was proposed and is not in the log yet.
+    pub(crate) proposed: Vec<Proposal>,
+    log: Vec<Proposal>,
+    messages: Vec<(NodeId, NodeId, ServerMessage)>,
+    pub(crate) now: Time,
+    next_connection: u64,
+    replies: BTreeMap<ConnectionId, Vec<u8>>,
+    closed: Vec<ConnectionId>,
+    paused: Vec<ConnectionId>,
+}
+
+/// One server: its own copy of the tree.
+struct Site {
+    server: Server,
+    tree: Tree,
+    applied: usize,
+}
+
+/// A client's end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client {
+    pub(crate) connection: ConnectionId,
+    pub(crate) server: usize,
+}
+
+/// What a client reads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Heard {
+    /// xid, error, and the record.
+    Reply(i32, i32, Bytes),
+    /// Kind and path of an event.
+    Event(i32, String),
+}
+
+impl Bench {
+    /// Servers 0, 1, ... of which number 0 leads.
+    pub(crate) fn new(servers: u64) -> Self {
+        let site = |id: u64| {
+            let first = RequestId(id << 32);
+            let mut config = ServerConfig::new(NodeId(id + 1), first);
+            config.requests_in_flight_max = 10;
+            config.super_digest = Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".to_string());
+            Site { server: Server::new(config), tree: Tree::new(), applied: 0 }
+        };
+        let mut bench = Self {
+            servers: (0..servers).map(site).collect(),
+            proposed: Vec::new(),
+            log: Vec::new(),
+            messages: Vec::new(),
+            now: Time::from_millis(1_000),
+            next_connection: 1,
+            replies: BTreeMap::new(),
+            closed: Vec::new(),
+            paused: Vec::new(),
+        };
+        bench.elect(0, 1);
+        bench.settle();
+        bench
+    }
+
+    /// Everybody learns of a leader.
+    pub(crate) fn elect(&mut self, leader: u64, term: u64) {
+        for at in 0..self.servers.len() {
+            let leader = Some(NodeId(leader + 1));
+            self.step(at, ServiceInput::Leader { leader, term: Term(term) });
+        }
+    }
+
+    fn step(&mut self, at: usize, input: ServiceInput<'_, Server>) {
+        let mut out = Vec::new();
+        let site = &mut self.servers[at];
+        site.server.step(self.now, input, &site.tree, &mut out);
+        for output in out {
+            match output {
+                ServiceOutput::Propose(proposal) => self.proposed.push(proposal),
+                ServiceOutput::Tell { to, message } => {
+                    self.messages.push((NodeId(at as u64 + 1), to, message));
+                }
+                ServiceOutput::Reply(ClientReply::Write { connection, bytes }) => {
+                    self.replies.entry(connection).or_default().extend_from_slice(&bytes);
+                }
+                ServiceOutput::Reply(ClientReply::Close { connection }) => {
+                    self.closed.push(connection)
+                }
+                ServiceOutput::Reply(ClientReply::Pause { connection }) => {
+                    self.paused.push(connection)
+                }
+                ServiceOutput::Reply(ClientReply::Resume { connection }) => {
+                    self.paused.retain(|paused| *paused != connection);
+                }
+            }
+        }
+    }
+
+    /// What was proposed is in the log.
+    pub(crate) fn commit(&mut self) {
+        self.log.append(&mut self.proposed);
+    }
+
+    /// A server applies what is in the log.
+    pub(crate) fn apply(&mut self, at: usize) {
+        while let Some(proposal) = self.log.get(self.servers[at].applied).cloned() {
+            let site = &mut self.servers[at];
+            site.applied += 1;
+            let index = LogIndex(site.applied as u64);
+            let mut events = Vec::new();
+            let outcome = site.tree.apply(index, proposal.command(), &mut events);
+            let own = proposal.origin() == NodeId(at as u64 + 1);
+            let (at_entry, id) = (EntryId::new(index, Term(1)), own.then(|| proposal.id()));
+            self.step(at, ServiceInput::Applied { at: at_entry, id, outcome, events: &events });
+        }
+    }
+
+    /// Everything proposed is committed and applied everywhere, messages arrive, until all is quiet.
+    pub(crate) fn settle(&mut self) {
+        while !self.proposed.is_empty() || !self.messages.is_empty() {
+            self.commit();
+            (0..self.servers.len()).for_each(|at| self.apply(at));
+            for (from, to, message) in std::mem::take(&mut self.messages) {
+                self.step(to.0 as usize - 1, ServiceInput::Received { from, message });
+            }
+        }
+    }
+
+    /// Time passes for everybody, a quarter of a second at a time.
+    pub(crate) fn pass(&mut self, millis: u64) {
+        for _ in 0..millis / 250 {
+            self.now += std::time::Duration::from_millis(250);
+            (0..self.servers.len()).for_each(|at| self.step(at, ServiceInput::Wake));
+            self.settle();
+        }
+    }
+
+    pub(crate) fn tree(&self, at: usize) -> &Tree {
+        &self.servers[at].tree
+    }
+
+    pub(crate) fn is_closed(&self, client: Client) -> bool {
+        self.closed.contains(&client.connection)
+    }
+
+    pub(crate) fn is_paused(&self, client: Client) -> bool {
+        self.paused.contains(&client.connection)
+    }
+
+    /// A connection that says nothing yet.
+    pub(crate) fn open(&mut self, server: usize) -> Client {
+        let connection = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        let (peer, port) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 4_000);
+        let secret = [self.next_connection as u8; 16];
+        let opened = ClientRequest::Opened { connection, peer, port, secret };
+        self.step(server, ServiceInput::Requested(opened));
+        Client { connection, server }
+    }
+
+    /// The client hangs up.
+    pub(crate) fn hang_up(&mut self, client: Client) {
+        let closed = ClientRequest::Closed { connection: client.connection };
+        self.step(client.server, ServiceInput::Requested(closed));
+    }
+
+    /// The client sends a packet.
+    pub(crate) fn send(&mut self, client: Client, packet: impl Into<Bytes>) {
+        let connection = client.connection;
+        let request = ClientRequest::Packet { connection, packet: packet.into() };
+        self.step(client.server, ServiceInput::Requested(request));
+    }
+
+    pub(crate) fn word(&mut self, server: usize, word: [u8; 4]) -> String {
+        let client = self.open(server);
+        let connection = client.connection;
+        self.step(
+            server,
+            ServiceInput::Requested(ClientRequest::FourLetterWord { connection, word }),
+        );
+        assert!(self.is_closed(client), "the connection ends with the answer");
+        String::from_utf8(self.replies.remove(&connection).unwrap_or_default()).expect("it is text")
+    }
+
+    /// The handshake, to its answer.
+    pub(crate) fn join(
+        &mut self,
+        client: Client,
+        request: &ConnectRequest,
+    ) -> Option<ConnectResponse> {
+        self.send(client, request.encode().slice(4..));
+        self.settle();
+        let bytes = self.replies.remove(&client.connection)?;
+        ConnectResponse::decode(&bytes[4..]).ok()
+    }
+
+    /// A client with a new session.
+    pub(crate) fn client(&mut self, server: usize) -> (Client, ConnectResponse) {
+        let client = self.open(server);
+        let request =
+            ConnectRequest { timeout_ms: 6_000, password: vec![0; 16], ..Default::default() };
+        let response = self.join(client, &request).expect("a session is created");
+        (client, response)
+    }
+
+    /// A request whose record `body` writes.
+    pub(crate) fn ask(
+        &mut self,
+        client: Client,
+        xid: i32,
+        opcode: i32,
+        body: impl FnOnce(&mut JuteWriter),
+    ) {
+        let mut out = JuteWriter::with_capacity(64);
+        out.int(xid);
+        out.int(opcode);
+        body(&mut out);
+        self.send(client, out.finish().slice(4..));
+    }
+
+    pub(crate) fn write(&mut self, client: Client, xid: i32, opcode: i32, op: &Op<'_>) {
+        self.ask(client, xid, opcode, |out| op.encode_request(out));
+    }
+
+    pub(crate) fn set(&mut self, client: Client, xid: i32, path: &str, data: &str) {
+        let op = Op::SetData { path, data: Some(data.as_bytes()), version: -1 };
+        self.write(client, xid, opcode::SET_DATA, &op);
+    }
+
+    pub(crate) fn read(&mut self, client: Client, xid: i32, opcode: i32, path: &str, watch: bool) {
+        self.ask(client, xid, opcode, |out| {
+            out.str(path);
+            out.bool(watch);
+        });
+    }
+
+    /// What the client has read since the last time, in order.
+    pub(crate) fn heard(&mut self, client: Client) -> Vec<Heard> {
+        let bytes = self.replies.remove(&client.connection).unwrap_or_default();
+        let mut input = BytesMut::from(&bytes[..]);
+        let mut framer = Framer::new(1 << 20);
+        let mut heard = Vec::new();
+        while let Some(Frame::Packet(packet)) =
+            framer.next(&mut input).expect("servers send packets")
+        {
+            let mut reader = JuteReader::new(&packet);
+            let header = ReplyHeader::decode(&mut reader).expect("every reply has a header");
+            heard.push(if header.xid == -1 {
+                let (kind, _) = (reader.int().expect("kind"), reader.int().expect("state"));
+                Heard::Event(kind, reader.str().expect("path").to_string())
+            } else {
+                Heard::Reply(header.xid, header.error, packet.slice(16..))
+            });
+        }
+        heard
+    }
+
+    /// xid and error of each reply; `kind path` of each event.
+    pub(crate) fn story(&mut self, client: Client) -> Vec<String> {
+        let tell = |heard| match heard {
+            Heard::Reply(xid, 0, _) => format!("{xid} ok"),
+            Heard::Reply(xid, error, _) => format!("{xid} error {error}"),
+            Heard::Event(kind, path) => format!("event {kind} {path}"),
+        };
+        self.heard(client).into_iter().map(tell).collect()
+    }
+}
+
+/// Data and Stat of a getData's answer.
+pub(crate) fn data_of(heard: &Heard) -> (String, Stat) {
+    let Heard::Reply(_, 0, record) = heard else { panic!("{heard:?}") };
+    let mut reader = JuteReader::new(record);
+    let data = reader.buffer().expect("data").unwrap_or_default();
+    (String::from_utf8_lossy(data).into_owned(), reader.stat().expect("stat"))
+}
+
+/// The zxid that a session asks a server to have reached.
+pub(crate) fn beyond(zxid: Zxid) -> i64 {
+    zxid.0 + 1
+}

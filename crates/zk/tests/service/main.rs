@@ -1,0 +1,7 @@
+//! What clients see of a server: stories in bytes, without sockets and without Raft.
+
+mod bench;
+mod order;
+mod sessions;
+mod snapshot;
+mod watches;

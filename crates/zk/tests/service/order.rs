@@ -1,0 +1,173 @@
+//! What a client asks takes effect and is answered in the order asked, and what it sends wrongly harms nobody.
+
+use quorate_zk::command::{AclEntry, CreateMode, Op};
+use quorate_zk::tree::{anyone, perms};
+use quorate_zk::wire::{ConnectRequest, JuteReader, opcode};
+
+use crate::bench::{Bench, Heard, data_of};
+
+pub(crate) fn create<'a>(path: &'a str, mode: CreateMode) -> Op<'a> {
+    let acl = vec![AclEntry { perms: perms::ALL, identity: anyone() }];
+    Op::Create { path, data: Some(b""), acl, mode }
+}
+
+/// ZK-6: reads between writes see exactly the writes before them, and replies keep the order, also when all were
+/// sent before anything was answered.
+#[test]
+fn a_pipeline_is_answered_in_order() {
+    let mut bench = Bench::new(1);
+    let (client, _) = bench.client(0);
+    bench.write(client, 1, opcode::CREATE, &create("/a", CreateMode::Persistent));
+    for (xid, data) in [(2, "one"), (4, "two")] {
+        bench.set(client, xid, "/a", data);
+        bench.read(client, xid + 1, opcode::GET_DATA, "/a", false);
+    }
+    assert!(bench.heard(client).is_empty(), "nothing is answered before it is committed");
+    bench.settle();
+    let heard = bench.heard(client);
+    let xids: Vec<i32> =
+        heard.iter().map(|h| if let Heard::Reply(xid, ..) = h { *xid } else { 0 }).collect();
+    assert_eq!(xids, [1, 2, 3, 4, 5]);
+    assert_eq!((data_of(&heard[2]).0, data_of(&heard[4]).0), ("one".into(), "two".into()));
+}
+
+/// ZK-6: a new leader may have lost what was proposed: it is proposed again, and what the old one did commit
+/// takes effect once.
+#[test]
+fn writes_in_flight_survive_a_leader_change_once() {
+    let mut bench = Bench::new(2);
+    let (client, _) = bench.client(1);
+    bench.write(client, 1, opcode::CREATE, &create("/n-", CreateMode::PersistentSequential));
+    bench.commit();
+    bench.write(client, 2, opcode::CREATE, &create("/n-", CreateMode::PersistentSequential));
+    bench.proposed.clear(); // the old leader died with it
+    bench.elect(0, 2);
+    bench.settle();
+    assert_eq!(bench.story(client), ["1 ok", "2 ok"]);
+    let names: Vec<&str> = bench.tree(0).znode("/").expect("the root").children().collect();
+    let made = names.iter().filter(|name| name.starts_with("n-")).count();
+    assert_eq!(made, 2, "{names:?}");
+}
+
+/// ZK-6: when a write is lost and a later one is not, the connection ends, and nothing later takes effect.
+#[test]
+fn a_gap_ends_the_connection() {
+    let mut bench = Bench::new(1);
+    let (client, _) = bench.client(0);
+    bench.write(client, 1, opcode::CREATE, &create("/a", CreateMode::Persistent));
+    bench.proposed.clear();
+    bench.write(client, 2, opcode::CREATE, &create("/b", CreateMode::Persistent));
+    bench.settle();
+    assert!(bench.is_closed(client) && bench.tree(0).znode("/b").is_none());
+}
+
+/// ZK-1, ZK-2: a znode's Stat follows ZooKeeper's rules: cversion counts creations and deletions, the suffix
+/// creations only.
+#[test]
+fn stats_and_suffixes() {
+    let mut bench = Bench::new(1);
+    let (client, _) = bench.client(0);
+    bench.write(client, 1, opcode::CREATE, &create("/d", CreateMode::Persistent));
+    for xid in 2..4 {
+        bench.write(
+            client,
+            xid,
+            opcode::CREATE,
+            &create("/d/s-", CreateMode::PersistentSequential),
+        );
+    }
+    bench.write(client, 4, opcode::DELETE, &Op::Delete { path: "/d/s-0000000000", version: -1 });
+    bench.write(client, 5, opcode::CREATE, &create("/d/s-", CreateMode::PersistentSequential));
+    bench.read(client, 6, opcode::GET_DATA, "/d", false);
+    bench.settle();
+    let heard = bench.heard(client);
+    let Heard::Reply(5, 0, path) = &heard[4] else { panic!("{heard:?}") };
+    assert_eq!(JuteReader::new(path).str(), Ok("/d/s-0000000002"));
+    let (_, stat) = data_of(&heard[5]);
+    assert_eq!((stat.cversion, stat.num_children, stat.version), (4, 2, 0));
+}
+
+/// ZK-3: refusals, with ZooKeeper's codes, and nothing changed.
+#[test]
+fn refusals_have_zookeepers_codes() {
+    let mut bench = Bench::new(1);
+    let (client, _) = bench.client(0);
+    bench.write(client, 1, opcode::CREATE, &create("/a", CreateMode::Persistent));
+    bench.write(client, 2, opcode::CREATE, &create("/e", CreateMode::Ephemeral));
+    bench.write(client, 3, opcode::CREATE, &create("/a/c", CreateMode::Persistent));
+    let cases: [(Op<'_>, i32, i32); 9] = [
+        (create("/a", CreateMode::Persistent), opcode::CREATE, -110),
+        (create("/x/y", CreateMode::Persistent), opcode::CREATE, -101),
+        (create("/e/c", CreateMode::Persistent), opcode::CREATE, -108),
+        (create("/a/", CreateMode::Persistent), opcode::CREATE, -8),
+        (Op::Delete { path: "/a", version: -1 }, opcode::DELETE, -111),
+        (Op::Delete { path: "/", version: -1 }, opcode::DELETE, -8),
+        (Op::Delete { path: "/none", version: -1 }, opcode::DELETE, -101),
+        (Op::SetData { path: "/a", data: None, version: 7 }, opcode::SET_DATA, -103),
+        (Op::SetAcl { path: "/a", acl: vec![], version: -1 }, opcode::SET_ACL, -114),
+    ];
+    bench.settle();
+    bench.heard(client);
+    let before = bench.tree(0).znodes();
+    for (op, opcode, error) in cases {
+        bench.write(client, 9, opcode, &op);
+        bench.settle();
+        assert_eq!(bench.story(client), [format!("9 error {error}")], "{op:?}");
+    }
+    assert_eq!(bench.tree(0).znodes(), before);
+}
+
+/// ZK-20: a packet that does not read ends its own connection; an unknown opcode gets its code first.
+#[test]
+fn nonsense_ends_its_own_connection_only() {
+    let mut bench = Bench::new(1);
+    let (bystander, _) = bench.client(0);
+    for packet in
+        [&b"\0\0"[..], b"\0\0\0\x01\0\0\0\x04\x7f\xff\xff\xff", b"\0\0\0\x01\0\0\0\x0e\xff"]
+    {
+        let (client, _) = bench.client(0);
+        bench.send(client, packet.to_vec());
+        assert!(bench.is_closed(client), "{packet:?}");
+    }
+    let (client, _) = bench.client(0);
+    bench.ask(client, 1, 77, |_| {});
+    assert_eq!(
+        (bench.story(client), bench.is_closed(client)),
+        (vec!["1 error -6".to_string()], true)
+    );
+    let fresh = bench.open(0);
+    bench.send(fresh, b"not a handshake".to_vec());
+    assert!(bench.is_closed(fresh) && !bench.is_closed(bystander));
+}
+
+/// ZK-20: a client with too much in flight is not read from until it was answered.
+#[test]
+fn back_pressure() {
+    let mut bench = Bench::new(1);
+    let (client, _) = bench.client(0);
+    for xid in 1..=10 {
+        bench.set(client, xid, "/zookeeper", "x");
+    }
+    assert!(bench.is_paused(client));
+    bench.settle();
+    assert!(!bench.is_paused(client));
+}
+
+/// ZK-18: what scripts read.
+#[test]
+fn four_letter_words() {
+    let mut bench = Bench::new(2);
+    let (client, _) = bench.client(0);
+    let request = ConnectRequest::default();
+    assert_eq!((request.session, bench.is_closed(client)), (0, false));
+    assert_eq!((bench.word(0, *b"ruok"), bench.word(0, *b"isro")), ("imok".into(), "rw".into()));
+    let srvr = bench.word(0, *b"srvr");
+    assert!(
+        srvr.starts_with("Zookeeper version: 3.9.3-") && srvr.contains("\nMode: leader\n"),
+        "{srvr}"
+    );
+    assert!(bench.word(1, *b"srvr").contains("\nMode: follower\n"));
+    assert!(bench.word(0, *b"mntr").contains("zk_global_sessions\t1\n"));
+    assert!(bench.word(0, *b"envi").starts_with("Environment:\nzookeeper.version=3.9.3-"));
+    assert!(bench.word(0, *b"nope").contains("not in the whitelist"));
+}
