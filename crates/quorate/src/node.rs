@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::cluster::{ClusterFile, ask_status, is_alive};
 use crate::failure::{Done, Failure, Kind, tell};
-use crate::up::{did_not_start, start};
+use crate::up::{NotStarted, did_not_start, start};
 
 /// Work on single nodes of a cluster that `quorate up` made
 #[derive(Subcommand)]
@@ -62,11 +62,10 @@ impl Start {
         let end = Instant::now() + PATIENCE;
         while !ask_status(entry.admin).is_ok_and(|status| status.serving && status.pid == pid) {
             if let Ok(Some(status)) = child.try_wait() {
-                let cause = format!("it ended with {status}");
-                return Err(did_not_start(&directory, self.id, &cause));
+                return Err(did_not_start(&directory, self.id, NotStarted::Ended(status)));
             }
             if Instant::now() > end {
-                return Err(did_not_start(&directory, self.id, "it does not serve after 60 s"));
+                return Err(did_not_start(&directory, self.id, NotStarted::Late));
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -1,10 +1,11 @@
 //! `quorate up`: a cluster on this machine, one child process a node.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -48,6 +49,8 @@ fn nodes(text: &str) -> Result<u64, String> {
         _ => Err("a cluster has 1, 3 or 5 nodes".to_string()),
     }
 }
+
+use NotStarted::{Ended, Late};
 
 /// How long nodes may take until they serve.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -185,10 +188,10 @@ impl Children {
                 .is_ok_and(|status| status.serving && status.id == entry.id)
             {
                 if let Some((id, status)) = self.ended() {
-                    return Err(did_not_start(directory, id, &format!("it ended with {status}")));
+                    return Err(did_not_start(directory, id, Ended(status)));
                 }
                 if Instant::now() > end {
-                    return Err(did_not_start(directory, entry.id, "it does not serve after 60 s"));
+                    return Err(did_not_start(directory, entry.id, Late));
                 }
                 std::thread::sleep(POLL);
             }
@@ -197,7 +200,7 @@ impl Children {
     }
 
     /// A node that has ended since the last look.
-    fn ended(&mut self) -> Option<(u64, std::process::ExitStatus)> {
+    fn ended(&mut self) -> Option<(u64, ExitStatus)> {
         let found = self.0.iter_mut().enumerate().find_map(|(at, (id, child))| {
             child.try_wait().ok().flatten().map(|status| (at, *id, status))
         });
@@ -225,21 +228,63 @@ impl Drop for Children {
     }
 }
 
+/// Nodes that `quorate node start` started again: watched over like the others.
+#[derive(Default)]
+struct Adopted(BTreeMap<u64, u32>);
+
+impl Adopted {
+    fn look(&mut self, directory: &Path, children: &Children) {
+        let Ok(cluster) = ClusterFile::read(directory) else { return };
+        for node in &cluster.nodes {
+            let own = children.0.iter().any(|(_, child)| child.id() == node.pid);
+            if !own && is_alive(node.pid) && self.0.insert(node.id, node.pid) != Some(node.pid) {
+                say(&format!("node {} is back, as process {}", node.id, node.pid));
+            }
+        }
+        self.0.retain(|id, pid| {
+            let alive = is_alive(*pid);
+            if !alive {
+                say(&format!("node {id} ended"));
+            }
+            alive
+        });
+    }
+}
+
 fn terminate(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
 }
 
-/// The last words of a node that did not come up.
-pub(crate) fn did_not_start(directory: &Path, id: u64, cause: &str) -> Failure {
+/// Why a node did not come up.
+pub(crate) enum NotStarted {
+    /// Its process ended.
+    Ended(ExitStatus),
+    /// It does not serve.
+    Late,
+}
+
+/// The last words of a node that did not come up; the exit code is its own, where it has one of ours.
+pub(crate) fn did_not_start(directory: &Path, id: u64, why: NotStarted) -> Failure {
+    let (kind, cause) = match why {
+        Ended(status) => {
+            let kind = match status.code() {
+                Some(74) => Kind::Data,
+                Some(78) => Kind::Config,
+                _ => Kind::Unreachable,
+            };
+            (kind, format!("it ended with {status}"))
+        }
+        Late => (Kind::Unreachable, "it does not serve after 60 s".to_string()),
+    };
     let log = node_directory(directory, id).join("node.log");
     let text = std::fs::read_to_string(&log).unwrap_or_default();
     let last: Vec<&str> = text.lines().rev().take(4).collect();
     let last: Vec<&str> = last.into_iter().rev().collect();
     let cause = format!("{cause}; its last words:\n    {}", last.join("\n    "));
     let help = format!("the whole log is {}", log.display());
-    Failure::new(Kind::Unreachable, format!("start node {id}"), cause, help)
+    Failure::new(kind, format!("start node {id}"), cause, help)
 }
 
 fn announce(directory: &Path, cluster: &ClusterFile) {
@@ -285,6 +330,7 @@ fn watch_over(directory: &Path, mut children: Children) -> Result<(), Failure> {
             return;
         };
         let mut tick = tokio::time::interval(Duration::from_millis(200));
+        let mut adopted = Adopted::default();
         loop {
             tokio::select! {
                 _ = interrupt.recv() => break,
@@ -294,6 +340,7 @@ fn watch_over(directory: &Path, mut children: Children) -> Result<(), Failure> {
                         say(&format!("node {id} ended with {status}; start it again with\n  \
                             quorate node start --dir {} --id {id}", directory.display()));
                     }
+                    adopted.look(directory, &children);
                 }
             }
         }
