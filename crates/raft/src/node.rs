@@ -252,6 +252,12 @@ impl Raft {
         self.memberships.current()
     }
 
+    /// The members that were in force at `index`, which the log must still reach: what a snapshot up to
+    /// there is to say.
+    pub fn membership_at(&self, index: LogIndex) -> &Membership {
+        self.memberships.at(index)
+    }
+
     /// Highest index that is durable here.
     pub fn durable_index(&self) -> LogIndex {
         self.durability.index()
