@@ -20,6 +20,7 @@ mod tag {
     pub(super) const MULTI: u8 = 6;
     pub(super) const SYNC: u8 = 7;
     pub(super) const CLOSE_SESSION: u8 = 8;
+    pub(super) const BAD_FLAGS: u8 = 9;
 }
 
 impl<'a> Command<'a> {
@@ -188,6 +189,7 @@ fn encode_op(op: &Op<'_>, out: &mut WireWriter) {
             out.bytes(path.as_bytes());
         }
         Op::CloseSession => out.u8(tag::CLOSE_SESSION),
+        Op::BadFlags => out.u8(tag::BAD_FLAGS),
     }
 }
 
@@ -215,6 +217,7 @@ fn decode_op<'a>(input: &mut WireReader<'a>) -> Result<Op<'a>, Malformed> {
         }
         tag::SYNC => Op::Sync { path: input.str()? },
         tag::CLOSE_SESSION => Op::CloseSession,
+        tag::BAD_FLAGS => Op::BadFlags,
         _ => return Err(Malformed("an unknown operation")),
     })
 }
@@ -241,6 +244,7 @@ mod tests {
             Op::SetData { path: "/c", data: Some(b"x"), version: 3 },
             Op::SetAcl { path: "/d", acl, version: 0 },
             Op::Check { path: "/e", version: 1 },
+            Op::BadFlags,
         ];
         let write = |op| Body::Write {
             session: SessionId(5),

@@ -10,6 +10,8 @@
 //! that overtook another does not ([`Outcome::Gap`]), and one from an older attachment never
 //! does ([`Outcome::Moved`]).
 
+use std::rc::Rc;
+
 use quorate_contracts::{NodeId, RequestId};
 
 /// A session. Never 0. The upper byte is the id of the server that created it, the rest is
@@ -166,6 +168,9 @@ pub enum Op<'a> {
         /// Expected version.
         version: i32,
     },
+    /// A create whose flags mean nothing. Inside a multi it fails where it stands, after the operations
+    /// before it.
+    BadFlags,
     /// Opcode 14: all or none.
     Multi(Vec<Op<'a>>),
     /// Opcode 9: changes nothing, and so is a barrier that everything committed before precedes.
@@ -300,28 +305,28 @@ pub enum Event {
         /// The znode.
         path: String,
         /// Who may read it.
-        acl: AclId,
+        acl: AclList,
     },
     /// A znode went.
     Deleted {
         /// The znode.
         path: String,
         /// Who might have read it.
-        acl: AclId,
+        acl: AclList,
     },
     /// Its data was set.
     DataChanged {
         /// The znode.
         path: String,
         /// Who may read it.
-        acl: AclId,
+        acl: AclList,
     },
     /// A child came or went.
     ChildrenChanged {
         /// The parent.
         path: String,
         /// Who may read the parent.
-        acl: AclId,
+        acl: AclList,
     },
     /// A session is over: closed by its client, or expired.
     SessionEnded {
@@ -341,6 +346,5 @@ pub enum Event {
     },
 }
 
-/// An access control list, by its number in the tree's table of distinct lists.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct AclId(pub u32);
+/// An access control list, shared by all that have it.
+pub type AclList = Rc<[AclEntry]>;

@@ -8,7 +8,7 @@ use quorate_contracts::{RequestId, Time};
 use super::connection::PendingWrite;
 use super::{ConnectionId, Outputs, Server};
 use crate::command::{ErrorCode, Event, OpReply, Outcome};
-use crate::tree::Tree;
+use crate::tree::{Tree, permits, perms};
 use crate::wire::{ReplyHeader, multi_reply, notification, opcode, packet, single_reply};
 
 impl Server {
@@ -34,24 +34,24 @@ impl Server {
                 Event::SessionAttached { session, .. } => {
                     self.liveness.attached(now, *session, tree);
                 }
-                event => self.notify(event, tree, out),
+                event => self.notify(event, out),
             }
         }
     }
 
-    fn notify(&mut self, event: &Event, tree: &Tree, out: &mut Outputs) {
+    fn notify(&mut self, event: &Event, out: &mut Outputs) {
         let (kind, path, acl) = match event {
-            Event::Created { path, acl } => (1, path, *acl),
-            Event::Deleted { path, acl } => (2, path, *acl),
-            Event::DataChanged { path, acl } => (3, path, *acl),
-            Event::ChildrenChanged { path, acl } => (4, path, *acl),
+            Event::Created { path, acl } => (1, path, acl),
+            Event::Deleted { path, acl } => (2, path, acl),
+            Event::DataChanged { path, acl } => (3, path, acl),
+            Event::ChildrenChanged { path, acl } => (4, path, acl),
             Event::SessionEnded { .. } | Event::SessionAttached { .. } => return,
         };
         for connection in self.watches.fire(kind, path) {
             let may_read = self
                 .connections
                 .get(&connection)
-                .is_some_and(|known| tree.may_read(acl, &known.identities));
+                .is_some_and(|known| permits(acl, &known.identities, perms::READ));
             if may_read {
                 self.write(connection, notification(kind, path), out);
             }

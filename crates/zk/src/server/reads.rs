@@ -4,7 +4,7 @@ use quorate_contracts::Time;
 
 use super::watches::Table;
 use super::{ConnectionId, Outputs, Server};
-use crate::command::{ErrorCode, Identity};
+use crate::command::{ErrorCode, Identity, Stat};
 use crate::tree::Tree;
 use crate::wire::{
     JuteWriter, ReplyHeader, Request, RequestHeader, SetWatches, notification, packet,
@@ -12,6 +12,21 @@ use crate::wire::{
 
 /// A record to write, or why there is none.
 type Answer = Result<Box<dyn FnOnce(&mut JuteWriter)>, ErrorCode>;
+
+/// Whom an identity names, without what proves it.
+fn user_of<'i>(scheme: &str, id: &'i str) -> &'i str {
+    match scheme {
+        "digest" => id.split(':').next().unwrap_or_default(),
+        _ => id,
+    }
+}
+
+/// A znode as a client may see it.
+enum Shown {
+    Now(Stat),
+    Hidden,
+    Absent,
+}
 
 fn body(write: impl FnOnce(&mut JuteWriter) + 'static) -> Answer {
     Ok(Box::new(write))
@@ -168,7 +183,7 @@ impl Server {
                     out.count(identities.len());
                     for Identity { scheme, id } in &identities {
                         out.str(scheme);
-                        out.str(id.split(':').next().unwrap_or_default());
+                        out.str(user_of(scheme, id));
                     }
                 })
             }
@@ -186,6 +201,7 @@ impl Server {
                 if removed { body(|_| {}) } else { Err(ErrorCode::NoWatcher) }
             }
             Request::SetWatches(_) => body(|_| {}),
+            Request::BadMulti => Err(ErrorCode::Marshalling),
             _ => Err(ErrorCode::BadArguments),
         }
     }
@@ -200,28 +216,35 @@ impl Server {
         out: &mut Outputs,
     ) {
         let since = watches.relative_zxid;
+        // What is hidden counts as unchanged: the watch is set, and tells nothing either.
+        let identities = self.identities(connection).to_vec();
+        let shown = |path: &str| match tree.readable(path, &identities) {
+            Ok(znode) => Shown::Now(znode.stat()),
+            Err(ErrorCode::NoAuth) => Shown::Hidden,
+            Err(_) => Shown::Absent,
+        };
         for path in &watches.data {
-            match tree.znode(path) {
-                None => self.write(connection, notification(2, path), out),
-                Some(znode) if znode.stat().mzxid.0 > since => {
+            match shown(path) {
+                Shown::Absent => self.write(connection, notification(2, path), out),
+                Shown::Now(stat) if stat.mzxid.0 > since => {
                     self.write(connection, notification(3, path), out);
                 }
-                Some(_) => self.watch(connection, true, Table::Data, path),
+                _ => self.watch(connection, true, Table::Data, path),
             }
         }
         for path in &watches.exist {
-            match tree.znode(path) {
-                Some(_) => self.write(connection, notification(1, path), out),
-                None => self.watch(connection, true, Table::Data, path),
+            match shown(path) {
+                Shown::Now(_) => self.write(connection, notification(1, path), out),
+                _ => self.watch(connection, true, Table::Data, path),
             }
         }
         for path in &watches.child {
-            match tree.znode(path) {
-                None => self.write(connection, notification(2, path), out),
-                Some(znode) if znode.stat().pzxid.0 > since => {
+            match shown(path) {
+                Shown::Absent => self.write(connection, notification(2, path), out),
+                Shown::Now(stat) if stat.pzxid.0 > since => {
                     self.write(connection, notification(4, path), out);
                 }
-                Some(_) => self.watch(connection, true, Table::Child, path),
+                _ => self.watch(connection, true, Table::Child, path),
             }
         }
         for (paths, table) in

@@ -1,7 +1,7 @@
 //! The replicated state: the znode tree, its access control lists, and the sessions.
 //!
 //! Invariants: every znode but the root has a parent; a znode is ephemeral exactly if its session is
-//! there and lists it; `digest` is the sum of the hashes of all znodes and sessions.
+//! there and lists it; the digest is the sum of the hashes of all znodes, sessions and lists.
 //!
 //! Not here: who is connected and who watches what (`server`).
 
@@ -17,8 +17,8 @@ use std::rc::Rc;
 
 use quorate_contracts::{BadSnapshot, LogIndex, Progress, StateMachine};
 
-use acl::AclTable;
 pub(crate) use acl::masked;
+use acl::{AclId, AclTable};
 pub use acl::{anyone, permits, perms};
 use node::{Kind, Node, Nodes, Slot};
 pub use read::Znode;
@@ -27,7 +27,7 @@ use sessions::Sessions;
 use snapshot::Snapshotting;
 
 use crate::command::{
-    AclEntry, AclId, Attachment, Body, Command, ErrorCode, Event, Identity, MultiFailure, Op,
+    AclEntry, AclList, Attachment, Body, Command, ErrorCode, Event, Identity, MultiFailure, Op,
     OpReply, Outcome, SessionId, Zxid,
 };
 
@@ -63,8 +63,8 @@ impl Tree {
     /// The tree of a new cluster: the root, and what clients expect to find below it.
     pub fn new() -> Self {
         let mut tree = Self::empty();
-        let all = [AclEntry { perms: perms::ALL, identity: anyone() }];
-        let read = [AclEntry { perms: perms::READ, identity: anyone() }];
+        let list = |perms| -> AclList { [AclEntry { perms, identity: anyone() }].into() };
+        let (all, read) = (list(perms::ALL), list(perms::READ));
         for (path, list) in [
             ("/", &all),
             ("/zookeeper", &all),
@@ -216,7 +216,7 @@ impl Tree {
         self.nodes.find(path).unwrap_or_else(|| panic!("{path} was planned with, and is not there"))
     }
 
-    fn acl(&self, id: AclId) -> &[AclEntry] {
+    fn acl(&self, id: AclId) -> &AclList {
         self.acls.list(id)
     }
 }
@@ -234,7 +234,7 @@ impl StateMachine for Tree {
     }
 
     fn digest(&self) -> u64 {
-        self.digest
+        self.digest.wrapping_add(self.acls.digest())
     }
 
     fn begin_snapshot(&mut self) {

@@ -3,7 +3,8 @@
 
 use std::rc::Rc;
 
-use crate::command::{AclId, CreateMode, SessionId, Stat, Zxid};
+use super::acl::AclId;
+use crate::command::{CreateMode, SessionId, Stat, Zxid};
 use crate::path::{self, ByPath};
 
 /// A node's place in the slab.

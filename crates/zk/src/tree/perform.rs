@@ -3,7 +3,7 @@
 use super::node::{Kind, Node};
 use super::plan::{Planned, next_version};
 use super::{At, Tree};
-use crate::command::{Event, OpReply};
+use crate::command::{AclList, Event, OpReply};
 use crate::path;
 
 impl Tree {
@@ -15,8 +15,8 @@ impl Tree {
     ) -> OpReply {
         match planned {
             Planned::Create { path, data, acl, kind } => {
-                let acl = self.acls.intern(&acl);
-                let node = Node::new(&path, data, acl, kind, at.zxid, at.unix_ms);
+                let id = self.acls.intern(&acl);
+                let node = Node::new(&path, data, id, kind, at.zxid, at.unix_ms);
                 let stat = node.stat();
                 self.add(node);
                 events.push(Event::Created { path: path.clone(), acl });
@@ -33,7 +33,7 @@ impl Tree {
                     node.version = next_version(node.version);
                     (node.mzxid, node.mtime) = (at.zxid, at.unix_ms);
                 });
-                let acl = self.nodes.node(self.slot(path)).acl;
+                let acl = self.acl_of(path);
                 events.push(Event::DataChanged { path: path.to_string(), acl });
                 OpReply::Stat(stat)
             }
@@ -84,7 +84,8 @@ impl Tree {
         }
         self.digest = self.digest.wrapping_sub(node.digest());
         self.bytes -= node.bytes();
-        events.push(Event::Deleted { path: path.to_string(), acl: node.acl });
+        let acl = self.acls.list(node.acl).clone();
+        events.push(Event::Deleted { path: path.to_string(), acl });
         self.child_changed(at, path, false, events);
         self.acls.release(node.acl);
     }
@@ -96,8 +97,12 @@ impl Tree {
             node.created += u64::from(created);
             node.pzxid = at.zxid;
         });
-        let acl = self.nodes.node(self.slot(parent)).acl;
+        let acl = self.acl_of(parent);
         events.push(Event::ChildrenChanged { path: parent.to_string(), acl });
+    }
+
+    fn acl_of(&self, path: &str) -> AclList {
+        self.acls.list(self.nodes.node(self.slot(path)).acl).clone()
     }
 
     /// Changes a znode, and everything that is counted of it.

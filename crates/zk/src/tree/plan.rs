@@ -7,17 +7,17 @@ use std::collections::BTreeMap;
 
 use super::acl::{fix_up, permits, perms};
 use super::node::Kind;
-use crate::command::{AclEntry, AclId, CreateMode, ErrorCode, Identity, Op, SessionId};
+use crate::command::{AclEntry, AclList, CreateMode, ErrorCode, Identity, Op, SessionId};
 use crate::path;
 use crate::tree::Tree;
 
 /// A write that will succeed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Planned<'a> {
-    Create { path: String, data: Option<&'a [u8]>, acl: Vec<AclEntry>, kind: Kind },
+    Create { path: String, data: Option<&'a [u8]>, acl: AclList, kind: Kind },
     Delete { path: &'a str },
     SetData { path: &'a str, data: Option<&'a [u8]> },
-    SetAcl { path: &'a str, acl: Vec<AclEntry> },
+    SetAcl { path: &'a str, acl: AclList },
     Check,
 }
 
@@ -29,13 +29,7 @@ struct Facts {
     ephemeral: bool,
     children: u32,
     created: u64,
-    acl: AclRef,
-}
-
-#[derive(Clone, Debug)]
-enum AclRef {
-    Known(AclId),
-    New(Vec<AclEntry>),
+    acl: AclList,
 }
 
 /// Who asks, and what the checks so far would have changed.
@@ -52,6 +46,18 @@ pub(crate) struct Planner<'t> {
 /// Whether a version that a client expects is there; -1 expects any.
 fn version_fits(expected: i32, found: i32) -> Result<(), ErrorCode> {
     if expected == -1 || expected == found { Ok(()) } else { Err(ErrorCode::BadVersion) }
+}
+
+fn validate(path: &str) -> Result<(), ErrorCode> {
+    if path::is_valid(path) { Ok(()) } else { Err(ErrorCode::BadArguments) }
+}
+
+/// What stands before the last slash. Whether that makes sense shows when it is looked up: a path that is
+/// malformed further up has no parent.
+fn parent_of(path: &str) -> Result<&str, ErrorCode> {
+    let nul = path.contains('\0');
+    let parent = path.rsplit_once('/').filter(|_| !nul).map(|(parent, _)| parent);
+    parent.map(|p| if p.is_empty() { "/" } else { p }).ok_or(ErrorCode::BadArguments)
 }
 
 /// After the highest version comes 0: -1 means "any" (ZOOKEEPER-4743).
@@ -79,7 +85,9 @@ impl<'t> Planner<'t> {
             Op::SetData { path, data, version } => self.set_data(path, *data, *version),
             Op::SetAcl { path, acl, version } => self.set_acl(path, acl, *version),
             Op::Check { path, version } => self.check(path, *version),
-            Op::Multi(_) | Op::Sync { .. } | Op::CloseSession => Err(ErrorCode::BadArguments),
+            Op::BadFlags | Op::Multi(_) | Op::Sync { .. } | Op::CloseSession => {
+                Err(ErrorCode::BadArguments)
+            }
         }
     }
 
@@ -94,21 +102,15 @@ impl<'t> Planner<'t> {
         if matches!(mode, Ttl(_) | SequentialTtl(_)) {
             return Err(ErrorCode::Unimplemented);
         }
-        let sequential = matches!(mode, PersistentSequential | EphemeralSequential);
-        // A sequential name may end with a slash: the suffix is the name.
-        let probe = if sequential { format!("{path}1") } else { path.to_string() };
-        // The parent is looked up as it stands, so only the last element can be malformed; a path
-        // that is malformed further up has no parent.
-        let Some(slash) = probe.rfind('/') else { return Err(ErrorCode::BadArguments) };
-        let last = &probe[slash..];
-        if probe != "/" && (last == "/" || !path::is_valid(last)) {
-            return Err(ErrorCode::BadArguments);
-        }
+        let parent = parent_of(path)?;
         let acl = fix_up(acl, self.identities)?;
-        let Some(parent) = path::parent(&probe) else { return Err(ErrorCode::NodeExists) };
         let up = self.facts(parent).ok_or(ErrorCode::NoNode)?;
         self.allowed(&up, perms::CREATE)?;
+        let sequential = matches!(mode, PersistentSequential | EphemeralSequential);
         let path = if sequential { format!("{path}{:010}", up.created) } else { path.to_string() };
+        if !path::is_valid(&path) {
+            return Err(ErrorCode::BadArguments);
+        }
         if self.facts(&path).is_some() {
             return Err(ErrorCode::NodeExists);
         }
@@ -122,7 +124,7 @@ impl<'t> Planner<'t> {
             ephemeral: matches!(kind, Kind::Ephemeral(_)),
             children: 0,
             created: 0,
-            acl: AclRef::New(acl.clone()),
+            acl: acl.clone(),
         };
         let up = Facts { children: up.children + 1, created: up.created + 1, ..up };
         self.remember(parent, Some(up));
@@ -131,22 +133,18 @@ impl<'t> Planner<'t> {
     }
 
     fn delete<'a>(&mut self, path: &'a str, version: i32) -> Result<Planned<'a>, ErrorCode> {
-        let fixed = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
-        let parent = path::parent(path).ok_or(ErrorCode::BadArguments)?;
-        if fixed.contains(&path) {
+        let parent = parent_of(path)?;
+        if ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"].contains(&path) {
             return Err(ErrorCode::BadArguments);
         }
-        if let Some(up) = self.facts(parent) {
-            self.allowed(&up, perms::DELETE)?;
-        }
+        let up = self.facts(parent).ok_or(ErrorCode::NoNode)?;
+        self.allowed(&up, perms::DELETE)?;
         let facts = self.facts(path).ok_or(ErrorCode::NoNode)?;
         version_fits(version, facts.version)?;
         if facts.children > 0 {
             return Err(ErrorCode::NotEmpty);
         }
-        if let Some(up) = self.facts(parent) {
-            self.remember(parent, Some(Facts { children: up.children - 1, ..up }));
-        }
+        self.remember(parent, Some(Facts { children: up.children - 1, ..up }));
         self.remember(path, None);
         Ok(Planned::Delete { path })
     }
@@ -157,7 +155,7 @@ impl<'t> Planner<'t> {
         data: Option<&'a [u8]>,
         version: i32,
     ) -> Result<Planned<'a>, ErrorCode> {
-        let facts = self.facts(path).ok_or(ErrorCode::NoNode)?;
+        let facts = self.facts_of_valid(path)?;
         self.allowed(&facts, perms::WRITE)?;
         version_fits(version, facts.version)?;
         self.remember(path, Some(Facts { version: next_version(facts.version), ..facts }));
@@ -170,32 +168,30 @@ impl<'t> Planner<'t> {
         acl: &[AclEntry],
         version: i32,
     ) -> Result<Planned<'a>, ErrorCode> {
+        validate(path)?;
         let acl = fix_up(acl, self.identities)?;
-        let facts = self.facts(path).ok_or(ErrorCode::NoNode)?;
+        let facts = self.facts_of_valid(path)?;
         self.allowed(&facts, perms::ADMIN)?;
         version_fits(version, facts.aversion)?;
-        let changed = Facts {
-            aversion: next_version(facts.aversion),
-            acl: AclRef::New(acl.clone()),
-            ..facts
-        };
+        let changed = Facts { aversion: next_version(facts.aversion), acl: acl.clone(), ..facts };
         self.remember(path, Some(changed));
         Ok(Planned::SetAcl { path, acl })
     }
 
     fn check<'a>(&mut self, path: &'a str, version: i32) -> Result<Planned<'a>, ErrorCode> {
-        let facts = self.facts(path).ok_or(ErrorCode::NoNode)?;
+        let facts = self.facts_of_valid(path)?;
         self.allowed(&facts, perms::READ)?;
         version_fits(version, facts.version)?;
         Ok(Planned::Check)
     }
 
     fn allowed(&self, facts: &Facts, perm: i32) -> Result<(), ErrorCode> {
-        let list = match &facts.acl {
-            AclRef::Known(id) => self.tree.acl(*id),
-            AclRef::New(list) => list,
-        };
-        if permits(list, self.identities, perm) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+        if permits(&facts.acl, self.identities, perm) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+    }
+
+    fn facts_of_valid(&self, path: &str) -> Result<Facts, ErrorCode> {
+        validate(path)?;
+        self.facts(path).ok_or(ErrorCode::NoNode)
     }
 
     fn facts(&self, path: &str) -> Option<Facts> {
@@ -209,7 +205,7 @@ impl<'t> Planner<'t> {
             ephemeral: matches!(node.kind, Kind::Ephemeral(_)),
             children: node.children,
             created: node.created,
-            acl: AclRef::Known(node.acl),
+            acl: self.tree.acl(node.acl).clone(),
         })
     }
 

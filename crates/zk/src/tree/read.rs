@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use super::{Node, Session, Tree, masked, permits, perms};
-use crate::command::{AclEntry, AclId, ErrorCode, Identity, SessionId, Stat, Zxid};
+use crate::command::{AclEntry, ErrorCode, Identity, SessionId, Stat, Zxid};
 
 /// A znode, to be read.
 #[derive(Clone, Copy, Debug)]
@@ -66,11 +66,6 @@ impl Tree {
         } else {
             Err(ErrorCode::NoAuth)
         }
-    }
-
-    /// Whether somebody with these identities may read what has this list.
-    pub fn may_read(&self, acl: AclId, identities: &[Identity]) -> bool {
-        permits(self.acl(acl), identities, perms::READ)
     }
 
     /// The last transaction applied.

@@ -18,13 +18,16 @@ use quorate_contracts::{
     BadSnapshot, Malformed, NodeId, Progress, RequestId, WireReader, WireWriter,
 };
 
+use super::acl::AclId;
 use super::node::{Kind, Node, Slot};
 use super::{Session, Tree};
 use crate::codec::{decode_acl, encode_acl};
-use crate::command::{AclId, Attachment, SessionId, Zxid};
+use crate::command::{Attachment, SessionId, Zxid};
 use crate::path;
 
 const VERSION: u32 = 1;
+/// The highest number of a list that is believed: far more lists than fit into memory.
+const LISTS_MAX: u32 = 1 << 28;
 
 /// A snapshot being taken.
 #[derive(Debug)]
@@ -86,7 +89,7 @@ fn encode_head(tree: &Tree) -> Vec<u8> {
     out.u32(VERSION);
     out.u64(tree.last_zxid.0 as u64);
     out.u64(tree.zxid_offset as u64);
-    out.u32(tree.acls.iter().len() as u32);
+    out.u32(tree.acls.len() as u32);
     for (id, list) in tree.acls.iter() {
         out.u32(id.0);
         encode_acl(list, &mut out);
@@ -180,8 +183,11 @@ fn decode(input: &mut WireReader<'_>) -> Result<Tree, Refused> {
     tree.last_zxid = Zxid(input.u64()? as i64);
     tree.zxid_offset = input.u64()? as i64;
     for _ in 0..input.count(8)? {
-        let id = AclId(input.u32()?);
-        tree.acls.restore(id, decode_acl(input)?);
+        let id = input.u32()?;
+        if id > LISTS_MAX {
+            return Err(Malformed("the number of an access control list is too high").into());
+        }
+        tree.acls.put(AclId(id), decode_acl(input)?.into());
     }
     for _ in 0..input.count(60)? {
         let (id, session) = decode_session(input)?;

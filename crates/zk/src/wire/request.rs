@@ -170,6 +170,8 @@ pub enum Request<'a> {
     Unknown,
     /// A create with flags that mean nothing.
     BadFlags,
+    /// A multi with an operation that no multi may hold.
+    BadMulti,
 }
 
 impl<'a> Request<'a> {
@@ -264,9 +266,10 @@ fn decode_multi<'a>(input: &mut JuteReader<'a>) -> Result<Request<'a>, BadPacket
             return Ok(Request::Multi(ops));
         }
         match decode_write(opcode, input)? {
+            Request::Write(Op::SetAcl { .. }) => return Ok(Request::BadMulti),
             Request::Write(op) => ops.push((opcode, op)),
-            Request::BadFlags => return Ok(Request::BadFlags),
-            _ => return Err(BadPacket("a multi holds an operation that it may not")),
+            Request::BadFlags => ops.push((opcode, Op::BadFlags)),
+            _ => return Ok(Request::BadMulti),
         }
     }
 }
@@ -326,7 +329,7 @@ impl Op<'_> {
                 out.int(*version);
             }
             Op::Sync { path } => out.str(path),
-            Op::Multi(_) | Op::CloseSession => {}
+            Op::Multi(_) | Op::CloseSession | Op::BadFlags => {}
         }
     }
 }

@@ -238,8 +238,49 @@ impl Bench {
         self.send(client, out.finish().slice(4..));
     }
 
+    /// The client proves to be `user:password`.
+    pub(crate) fn auth(&mut self, client: Client, user_and_password: &str) {
+        self.ask(client, -4, opcode::AUTH, |out| {
+            out.int(0);
+            out.str("digest");
+            out.buffer(Some(user_and_password.as_bytes()));
+        });
+        assert_eq!(self.story(client), ["-4 ok"]);
+    }
+
     pub(crate) fn write(&mut self, client: Client, xid: i32, opcode: i32, op: &Op<'_>) {
         self.ask(client, xid, opcode, |out| op.encode_request(out));
+    }
+
+    /// A multi of operations with their opcodes.
+    pub(crate) fn multi(&mut self, client: Client, xid: i32, ops: &[(i32, &Op<'_>)]) {
+        self.ask(client, xid, opcode::MULTI, |out| {
+            for (opcode, op) in ops {
+                out.int(*opcode);
+                out.bool(false);
+                out.int(-1);
+                op.encode_request(out);
+            }
+            out.int(-1);
+            out.bool(true);
+            out.int(-1);
+        });
+    }
+
+    /// The errors of a failed multi, one for each operation.
+    pub(crate) fn multi_errors(&mut self, client: Client) -> Vec<i32> {
+        let heard = self.heard(client);
+        let [Heard::Reply(_, 0, record)] = &heard[..] else { panic!("{heard:?}") };
+        let mut reader = JuteReader::new(record);
+        let mut errors = Vec::new();
+        loop {
+            let (kind, done) = (reader.int().expect("kind"), reader.bool().expect("done"));
+            assert_eq!((kind, reader.int().is_ok()), (-1, true), "an error, or the end");
+            if done {
+                return errors;
+            }
+            errors.push(reader.int().expect("error"));
+        }
     }
 
     pub(crate) fn set(&mut self, client: Client, xid: i32, path: &str, data: &str) {

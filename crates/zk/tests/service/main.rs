@@ -1,5 +1,6 @@
 //! What clients see of a server: stories in bytes, without sockets and without Raft.
 
+mod access;
 mod bench;
 mod order;
 mod sessions;
