@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 
 use crate::failover::Failover;
 use crate::failure::{Done, Failure, Kind, say, tell};
+use crate::groups::Groups;
 
 /// Measure a running cluster
 #[derive(Subcommand)]
@@ -32,6 +33,8 @@ pub(crate) enum Bench {
     Zk(Zk),
     /// The longest time without a write while servers die, and whether anything acknowledged is lost
     Failover(Failover),
+    /// What Raft groups cost that nobody uses, in a cluster started for it
+    Groups(Groups),
 }
 
 /// The load
@@ -96,6 +99,7 @@ impl Bench {
         let load = match self {
             Self::Zk(load) => load,
             Self::Failover(failover) => return failover.run(),
+            Self::Groups(groups) => return groups.run(),
         };
         let failed = |cause: String| {
             let help = "are the servers running? --servers names them";

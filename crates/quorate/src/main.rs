@@ -5,6 +5,7 @@ mod bench;
 mod cluster;
 mod failover;
 mod failure;
+mod groups;
 mod node;
 mod serve;
 mod sim;

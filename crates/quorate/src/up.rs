@@ -251,7 +251,8 @@ impl Adopted {
     }
 }
 
-fn terminate(pid: u32) {
+/// Asks a process to stop.
+pub(crate) fn terminate(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }

@@ -10,8 +10,9 @@ use quorate_zk::wire::framing::{Frame, Framer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use crate::core::{Inbox, Incoming};
+use crate::inbox::Door;
 use crate::outbox::Outbox;
+use crate::zookeeper::Arrival;
 
 /// How much is read at once, and how much may wait to be cut beyond one packet.
 const READ_BYTES: usize = 16 << 10;
@@ -61,13 +62,13 @@ pub(crate) struct ClientLimits {
 }
 
 /// Takes connections of clients.
-pub(crate) async fn accept(listener: TcpListener, limits: ClientLimits, inbox: Inbox) {
+pub(crate) async fn accept(listener: TcpListener, limits: ClientLimits, door: Door<Arrival>) {
     let mut next = 0;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 next += 1;
-                tokio::task::spawn_local(attend(stream, ConnectionId(next), limits, inbox.clone()));
+                tokio::task::spawn_local(attend(stream, ConnectionId(next), limits, door.clone()));
             }
             Err(error) => {
                 // Most likely no more files may be open: others will be closed.
@@ -78,7 +79,12 @@ pub(crate) async fn accept(listener: TcpListener, limits: ClientLimits, inbox: I
     }
 }
 
-async fn attend(stream: TcpStream, connection: ConnectionId, limits: ClientLimits, inbox: Inbox) {
+async fn attend(
+    stream: TcpStream,
+    connection: ConnectionId,
+    limits: ClientLimits,
+    door: Door<Arrival>,
+) {
     let (Ok(peer), Ok(()), Ok(secret)) = (stream.peer_addr(), stream.set_nodelay(true), secret())
     else {
         return;
@@ -87,14 +93,14 @@ async fn attend(stream: TcpStream, connection: ConnectionId, limits: ClientLimit
     let outbox = Outbox::start(stream.clone(), limits.backlog_bytes_max);
     let tap = Rc::new(Tap::default());
     let client = Client { outbox: outbox.clone(), tap: tap.clone() };
-    inbox.push(Incoming::Connected { connection, client });
+    door.push(Arrival::Connected { connection, client });
     let (peer, port) = (peer.ip(), peer.port());
-    inbox.push(Incoming::Client(ClientRequest::Opened { connection, peer, port, secret }));
+    door.push(Arrival::Request(ClientRequest::Opened { connection, peer, port, secret }));
     tokio::select! {
-        () = read(&stream, connection, limits.packet_bytes_max, &tap, &outbox, &inbox) => {}
+        () = read(&stream, connection, limits.packet_bytes_max, &tap, &outbox, &door) => {}
         () = outbox.ended() => {}
     }
-    inbox.push(Incoming::Client(ClientRequest::Closed { connection }));
+    door.push(Arrival::Request(ClientRequest::Closed { connection }));
 }
 
 /// Sixteen bytes of the system's random source.
@@ -111,7 +117,7 @@ async fn read(
     packet_bytes_max: usize,
     tap: &Tap,
     outbox: &Outbox,
-    inbox: &Inbox,
+    door: &Door<Arrival>,
 ) {
     let mut framer = Framer::new(packet_bytes_max);
     let mut buffer = BytesMut::new();
@@ -135,11 +141,11 @@ async fn read(
         loop {
             match framer.next(&mut buffer) {
                 Ok(Some(Frame::Packet(packet))) => {
-                    inbox.push(Incoming::Client(ClientRequest::Packet { connection, packet }));
+                    door.push(Arrival::Request(ClientRequest::Packet { connection, packet }));
                 }
                 Ok(Some(Frame::FourLetterWord(word))) => {
                     let request = ClientRequest::FourLetterWord { connection, word };
-                    inbox.push(Incoming::Client(request));
+                    door.push(Arrival::Request(request));
                 }
                 Ok(None) => break,
                 Err(reason) => {

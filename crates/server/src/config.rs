@@ -41,6 +41,15 @@ pub struct ServeConfig {
     pub segment_bytes: u64,
     /// A snapshot is due after this much log.
     pub snapshot_log_bytes: u64,
+    /// Host names under which the admin port may be asked, besides addresses and `localhost`.
+    pub admin_names: Vec<String>,
+    /// Groups that hold nothing, hosted only to measure what a group costs (`quorate bench groups`).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub idle_groups: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Where a member listens.
@@ -74,6 +83,8 @@ impl Default for ServeConfig {
             election_timeout_max_ms: 2_000,
             segment_bytes: 64 << 20,
             snapshot_log_bytes: 64 << 20,
+            admin_names: Vec::new(),
+            idle_groups: 0,
         }
     }
 }

@@ -4,7 +4,11 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `node` | one node: opens its data, listens, and runs until told to stop |
-//! | `core` | the loop: drains the inbox, steps the replica, carries out what it wants |
+//! | `host` | the loop: drains the inbox, steps the groups, one log write and one packet a member a round |
+//! | `group` | one Raft group as the loop hosts it, whatever its service is |
+//! | `zookeeper` | the coordination group's side of that: its clients and what people ask of it |
+//! | `idle` | groups that hold nothing, to measure what a group costs |
+//! | `inbox`, `deadlines` | what has arrived; who is due |
 //! | `disk` | files, on threads of their own |
 //! | `data_dir` | whose data a directory holds, and the lock on it |
 //! | `members` | connections between members |
@@ -13,19 +17,24 @@
 //! | `admin` | HTTP for `quorate status` and for probes |
 //! | `config` | the configuration file |
 //!
-//! One thread runs a node's sockets and its replica, since on few cores hand-offs cost more than they
+//! One thread runs a node's sockets and its groups, since on few cores hand-offs cost more than they
 //! give; the disk has threads of its own.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the real world")]
 
 mod admin;
 mod clients;
 mod config;
-mod core;
 mod data_dir;
+mod deadlines;
 mod disk;
+mod group;
+mod host;
+mod idle;
+mod inbox;
 mod members;
 mod node;
 mod outbox;
+mod zookeeper;
 
 pub use admin::{GroupStatus, NodeStatus};
 pub use config::{ConfigError, MemberAddress, ServeConfig};

@@ -11,20 +11,24 @@
 //!
 //! Not here yet: a shared secret or mutual TLS for members that are not on loopback.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use quorate_contracts::{GroupId, Incarnation, NodeId, Random, Wire, WireReader, WireWriter};
+use quorate_contracts::{
+    GroupId, Incarnation, Malformed, NodeId, Random, Wire, WireReader, WireWriter,
+};
 use quorate_storage::Identity;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
-use crate::core::{Inbox, Incoming, Message};
 use crate::data_dir::DataDir;
+use crate::inbox::{Inbox, Incoming};
 use crate::outbox::Outbox;
 
 const MAGIC: &[u8; 4] = b"QRTM";
@@ -41,6 +45,7 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     ways: BTreeMap<NodeId, Rc<Way>>,
+    packets_sent: Cell<u64>,
 }
 
 /// The way to one member.
@@ -67,7 +72,7 @@ impl Members {
     }
 
     /// Adds a message to the batch for a member; it is lost if there is no connection.
-    pub(crate) fn push(&self, to: NodeId, group: GroupId, message: &Message) {
+    pub(crate) fn push(&self, to: NodeId, group: GroupId, message: &impl Wire) {
         let Some(way) = self.ways.get(&to) else { return };
         if let Some(outbox) = &*way.outbox.borrow() {
             outbox.push(&frame(group, message));
@@ -80,13 +85,19 @@ impl Members {
             if let Some(outbox) = &*way.outbox.borrow()
                 && outbox.backlog() > 0
             {
+                self.packets_sent.set(self.packets_sent.get() + 1);
                 outbox.flush();
             }
         }
     }
+
+    /// Packets that left since the start: a batch for one member is one.
+    pub(crate) fn packets_sent(&self) -> u64 {
+        self.packets_sent.get()
+    }
 }
 
-fn frame(group: GroupId, message: &Message) -> Bytes {
+fn frame(group: GroupId, message: &impl Wire) -> Bytes {
     let mut out = WireWriter::with_capacity(256);
     out.u64(group.0);
     message.encode(&mut out);
@@ -158,6 +169,27 @@ async fn closed(stream: &TcpStream) {
     }
 }
 
+/// A connection that a member dialled, as the loop sees it.
+#[derive(Debug)]
+pub(crate) struct Line {
+    member: NodeId,
+    refused: Cell<Option<Malformed>>,
+    over: Notify,
+}
+
+impl Line {
+    /// Who is at the other end.
+    pub(crate) fn member(&self) -> NodeId {
+        self.member
+    }
+
+    /// It said what does not read: the connection ends, and nothing else (RPC-7).
+    pub(crate) fn refuse(&self, reason: Malformed) {
+        self.refused.set(Some(reason));
+        self.over.notify_one();
+    }
+}
+
 /// Takes connections of other members.
 pub(crate) async fn accept(
     listener: TcpListener,
@@ -201,7 +233,7 @@ enum Refused {
     )]
     Reborn(NodeId, Incarnation),
     #[error("its message is damaged: {0}")]
-    Malformed(String),
+    Malformed(&'static str),
     #[error("cannot remember it: {0}")]
     Io(io::Error),
 }
@@ -215,19 +247,28 @@ async fn listen_to(
     let mut hello = [0; HELLO_BYTES];
     let read = tokio::time::timeout(HELLO_PATIENCE, stream.read_exact(&mut hello)).await;
     read.map_err(io::Error::other).and_then(|read| read).map_err(Refused::Silent)?;
-    let from = check_hello(&hello, data_dir, members)?;
-    let mut buffer = BytesMut::with_capacity(64 << 10);
-    let result = loop {
-        match stream.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => break Ok(()),
-            Ok(_) => {}
-        }
-        if let Err(reason) = take_frames(&mut buffer, from, inbox) {
-            break Err(reason);
-        }
+    let member = check_hello(&hello, data_dir, members)?;
+    let line = Rc::new(Line { member, refused: Cell::new(None), over: Notify::new() });
+    let result = tokio::select! {
+        result = read_frames(stream, &line, inbox) => result,
+        () = line.over.notified() => Ok(()),
     };
-    inbox.push(Incoming::MemberLost(from));
-    result
+    inbox.push(Incoming::MemberLost(member));
+    match line.refused.get() {
+        Some(Malformed(reason)) => Err(Refused::Malformed(reason)),
+        None => result,
+    }
+}
+
+/// Takes what a member says until it closes, or says what does not make sense.
+async fn read_frames(mut stream: TcpStream, line: &Rc<Line>, inbox: &Inbox) -> Result<(), Refused> {
+    let mut buffer = BytesMut::with_capacity(64 << 10);
+    loop {
+        match stream.read_buf(&mut buffer).await {
+            Ok(0) | Err(_) => return Ok(()),
+            Ok(_) => take_frames(&mut buffer, line, inbox)?,
+        }
+    }
 }
 
 fn check_hello(
@@ -260,30 +301,25 @@ fn check_hello(
     }
 }
 
-fn take_frames(buffer: &mut BytesMut, from: NodeId, inbox: &Inbox) -> Result<(), Refused> {
+fn take_frames(buffer: &mut BytesMut, line: &Rc<Line>, inbox: &Inbox) -> Result<(), Refused> {
     while let Some(head) = buffer.first_chunk::<FRAME_HEADER_BYTES>() {
         let mut input = WireReader::from_slice(head);
-        let malformed = |what: &str| Refused::Malformed(what.to_string());
-        let (length, checksum) = match (input.u32(), input.u32()) {
-            (Ok(length), Ok(checksum)) => (length as usize, checksum),
-            _ => return Ok(()),
-        };
+        let (Ok(length), Ok(checksum)) = (input.u32(), input.u32()) else { return Ok(()) };
+        let length = length as usize;
         if !(8..=FRAME_BYTES_MAX).contains(&length) {
-            return Err(malformed("its length is out of range"));
+            return Err(Refused::Malformed("its length is out of range"));
         }
         if buffer.len() < 8 + length {
             buffer.reserve(8 + length - buffer.len());
             return Ok(());
         }
         buffer.advance(8);
-        let body = buffer.split_to(length).freeze();
+        let mut body = buffer.split_to(length).freeze();
         if crc32c::crc32c(&body) != checksum {
-            return Err(malformed("it fails its checksum"));
+            return Err(Refused::Malformed("it fails its checksum"));
         }
-        let mut input = WireReader::new(&body);
-        let group = GroupId(input.u64().map_err(|error| malformed(error.0))?);
-        let message = Message::decode(&mut input).map_err(|error| malformed(error.0))?;
-        inbox.push(Incoming::Message { from, group, message });
+        let group = GroupId(body.get_u64());
+        inbox.push(Incoming::Message { line: line.clone(), group, body });
     }
     Ok(())
 }

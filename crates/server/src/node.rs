@@ -1,12 +1,13 @@
 //! One node: opens its data, listens, and runs until told to stop.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use quorate_contracts::{GroupId, NodeId, RequestId};
+use quorate_contracts::{GroupId, NodeId, Recovered, RequestId};
 use quorate_raft::Replica;
 use quorate_storage::{OpenError, Storage, StorageOptions};
 use quorate_zk::server::{Server, ServerConfig};
@@ -17,11 +18,15 @@ use tokio::sync::Notify;
 
 use crate::clients::ClientLimits;
 use crate::config::{ConfigError, ServeConfig};
-use crate::core::{Completions, Core, Inbox, Parts};
 use crate::data_dir::{DataDir, DataDirError, random_u64};
 use crate::disk::RealDisk;
+use crate::group::{Group, Hosted, Shared};
+use crate::host::Host;
+use crate::idle::{Closed, Idle, Nothing};
+use crate::inbox::{Completions, Door, Inbox};
 use crate::members::Members;
-use crate::{admin, clients, members};
+use crate::zookeeper::ZooKeeper;
+use crate::{admin, clients, idle, members};
 
 /// Why a node does not run, or no longer does.
 #[derive(Debug, Error)]
@@ -75,34 +80,27 @@ async fn run(
             let directory = data_dir.log().display().to_string();
             ServeError::Open { directory, error }
         })?;
-    let group = GroupId::COORDINATION;
-    let recovered = recovered.remove(&group).unwrap_or_default();
-    tracing::info!(last = %recovered.last, term = %recovered.hard_state.term, "opened the log");
-
     let inbox = Inbox::new(bell.clone());
+    let door = Door::new(GroupId::COORDINATION, inbox.clone());
     let serving = Rc::new(Notify::new());
-    let durable = recovered.mark;
-    let server = Server::new(server_config(config)?);
-    let replica = Replica::new(config.raft(), recovered, Tree::new(), server, random_u64()?);
+    let front = ZooKeeper::new(door.clone(), serving.clone());
+    let mut groups = vec![coordination(config, &mut recovered, front)?];
+    for number in 0..config.idle_groups {
+        groups.push(idle_group(config, number, &mut recovered)?);
+    }
+
     let others = config.members.iter().filter(|member| member.id != config.node);
     let addresses = others.map(|member| (NodeId(member.id), member.member.clone()));
     let members = Members::dial(data_dir.identity(), addresses, random_u64()?);
-    let core = Core::new(Parts {
-        group,
-        replica,
-        storage,
-        members,
-        inbox: inbox.clone(),
-        completions,
-        bell,
-        serving: serving.clone(),
-        durable,
-    });
+    let shared = Shared { storage, members, news: Vec::new() };
+    let node = NodeId(config.node);
+    let mut host = Host::new(node, groups, shared, inbox.clone(), completions, bell);
 
     let ids = Rc::new(config.members.iter().map(|member| NodeId(member.id)).collect());
     let data_dir = Rc::new(data_dir);
     tokio::task::spawn_local(members::accept(member_listener, data_dir, ids, inbox.clone()));
-    tokio::task::spawn_local(admin::accept(admin_listener, inbox.clone()));
+    let names = config.admin_names.clone();
+    tokio::task::spawn_local(admin::serve(admin_listener, names, inbox.clone(), door.clone()));
     let limits = ClientLimits {
         packet_bytes_max: config.packet_bytes_max,
         backlog_bytes_max: config.client_backlog_bytes_max,
@@ -111,12 +109,40 @@ async fn run(
         // Who is not up to date yet has nothing to say to clients.
         serving.notified().await;
         tracing::info!("serving clients");
-        clients::accept(client_listener, limits, inbox).await;
+        clients::accept(client_listener, limits, door).await;
     });
     tokio::select! {
-        reason = core.run() => Err(ServeError::DiskFailed(reason)),
+        reason = host.run() => Err(ServeError::DiskFailed(reason)),
         () = stop => Ok(()),
     }
+}
+
+type AllRecovered = BTreeMap<GroupId, Recovered>;
+
+fn coordination(
+    config: &ServeConfig,
+    recovered: &mut AllRecovered,
+    front: ZooKeeper,
+) -> Result<Box<dyn Hosted>, ServeError> {
+    let id = GroupId::COORDINATION;
+    let recovered = recovered.remove(&id).unwrap_or_default();
+    tracing::info!(last = %recovered.last, term = %recovered.hard_state.term, "opened the log");
+    let durable = recovered.mark;
+    let server = Server::new(server_config(config)?);
+    let replica = Replica::new(config.raft(), recovered, Tree::new(), server, random_u64()?);
+    Ok(Box::new(Group::new(id, replica, durable, front)))
+}
+
+fn idle_group(
+    config: &ServeConfig,
+    number: u64,
+    recovered: &mut AllRecovered,
+) -> Result<Box<dyn Hosted>, ServeError> {
+    let id = GroupId(idle::FIRST_GROUP + number);
+    let recovered = recovered.remove(&id).unwrap_or_default();
+    let durable = recovered.mark;
+    let replica = Replica::new(config.raft(), recovered, Nothing, Idle, random_u64()?);
+    Ok(Box::new(Group::new(id, replica, durable, Closed)))
 }
 
 async fn listen(address: &str, what: &'static str) -> Result<TcpListener, ServeError> {

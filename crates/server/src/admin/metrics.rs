@@ -1,0 +1,83 @@
+//! Metrics as Prometheus reads them: ZooKeeper's own names, which people's dashboards know (the keys of the
+//! word `mntr` without their `zk_`), and ours for Raft and the log.
+
+use std::fmt::{Display, Write};
+
+use super::{GroupStatus, NodeStatus};
+
+/// One text of all metrics.
+pub(super) fn text(status: &NodeStatus, mntr: &str) -> String {
+    let mut metrics = Metrics::default();
+    for (key, value) in mntr.lines().filter_map(|line| line.split_once('\t')) {
+        if value.parse::<f64>().is_ok() {
+            metrics.gauge(key.trim_start_matches("zk_"), "as in ZooKeeper's mntr", value);
+        }
+    }
+    metrics.gauge("quorate_serving", "1 once the node takes clients", u8::from(status.serving));
+    metrics.gauge("process_resident_memory_bytes", "resident memory", status.resident_bytes);
+    metrics.counter("quorate_log_fdatasyncs_total", "fdatasyncs of the log", status.fdatasyncs);
+    metrics.counter("quorate_log_entries_total", "entries written to the log", status.log_entries);
+    metrics.counter("quorate_log_bytes_total", "bytes written to the log", status.log_bytes);
+    let packets = status.member_packets_sent;
+    metrics.counter("quorate_member_packets_sent_total", "packets written to members", packets);
+    groups(&mut metrics, &status.groups);
+    metrics.text
+}
+
+fn groups(metrics: &mut Metrics, groups: &[GroupStatus]) {
+    type Value = fn(&GroupStatus) -> u64;
+    let gauges: [(&str, &str, Value); 6] = [
+        ("quorate_raft_term", "the group's term", |group| group.term),
+        ("quorate_raft_commit_index", "highest index known to be committed", |group| group.commit),
+        ("quorate_raft_applied_index", "highest index applied", |group| group.applied),
+        ("quorate_raft_last_index", "last index of the log", |group| group.last),
+        ("quorate_raft_is_leader", "1 on the leader", |group| u64::from(group.role == "leader")),
+        ("quorate_raft_has_leader", "1 where a leader is known", |group| {
+            u64::from(group.leader.is_some())
+        }),
+    ];
+    for (name, help, value) in gauges {
+        metrics.head(name, help, "gauge");
+        for group in groups {
+            let _ = writeln!(metrics.text, "{name}{{group=\"{}\"}} {}", group.name, value(group));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Metrics {
+    text: String,
+}
+
+impl Metrics {
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, help, "gauge");
+        let _ = writeln!(self.text, "{name} {value}");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, help, "counter");
+        let _ = writeln!(self.text, "{name} {value}");
+    }
+
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ZK-18: dashboards made for ZooKeeper find its names.
+    #[test]
+    fn numbers_of_mntr_keep_their_names_and_texts_are_left_out() {
+        let status = NodeStatus { serving: true, ..NodeStatus::default() };
+        let mntr = "zk_version\t3.9.3\nzk_avg_latency\t0.5\nzk_znode_count\t5\n";
+        let text = text(&status, mntr);
+        assert!(text.contains("# TYPE znode_count gauge\nznode_count 5\n"), "{text}");
+        assert!(text.contains("\navg_latency 0.5\n"), "{text}");
+        assert!(text.contains("\nquorate_serving 1\n"), "{text}");
+        assert!(!text.contains("3.9.3"), "{text}");
+    }
+}

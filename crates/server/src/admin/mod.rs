@@ -1,0 +1,226 @@
+//! HTTP for administrators, probes and scrapers.
+//!
+//! | path | what it gives |
+//! | --- | --- |
+//! | `/status` | JSON: [`NodeStatus`] |
+//! | `/health` | 200 once the node serves, 503 before |
+//! | `/metrics` | Prometheus text (`metrics`) |
+//! | `/commands/NAME` | what ZooKeeper's AdminServer gives under that name (`commands`) |
+//!
+//! Handlers run beside the loop and ask it through a channel; a node that is stopping answers 503. Nothing here
+//! changes what is replicated.
+
+mod commands;
+mod metrics;
+mod status;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::inbox::{Door, Inbox, Incoming};
+use crate::zookeeper::Arrival;
+pub use status::{GroupStatus, NodeStatus};
+
+/// Questions that may wait for the loop.
+const QUESTIONS_MAX: usize = 64;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a handler asks the loop.
+enum Question {
+    Status(oneshot::Sender<NodeStatus>),
+    Word([u8; 4], oneshot::Sender<String>),
+}
+
+/// The handlers' way to the loop.
+#[derive(Clone)]
+struct Loop(mpsc::Sender<Question>);
+
+/// No answer: the node is stopping, or it is too busy to say how it is.
+struct Silent;
+
+impl IntoResponse for Silent {
+    fn into_response(self) -> Response {
+        let text = "{\"error\":\"the node is stopping, or too busy to answer\"}";
+        (StatusCode::SERVICE_UNAVAILABLE, json_type(), text).into_response()
+    }
+}
+
+impl Loop {
+    async fn status(&self) -> Result<NodeStatus, Silent> {
+        self.ask(Question::Status).await
+    }
+
+    async fn word(&self, word: [u8; 4]) -> Result<String, Silent> {
+        self.ask(|answer| Question::Word(word, answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<T, Silent> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.try_send(question(sender)).map_err(|_| Silent)?;
+        match tokio::time::timeout(PATIENCE, receiver).await {
+            Ok(Ok(answer)) => Ok(answer),
+            _ => Err(Silent),
+        }
+    }
+}
+
+/// Answers administrators until the node ends. `names` are host names under which this port may be asked,
+/// besides addresses and `localhost`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    names: Vec<String>,
+    inbox: Inbox,
+    zookeeper: Door<Arrival>,
+) {
+    let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
+    tokio::task::spawn_local(pass_on(questions, inbox, zookeeper));
+    if let Err(error) = axum::serve(listener, router(Loop(sender), names)).await {
+        tracing::warn!(%error, "administrators are no longer answered");
+    }
+}
+
+async fn pass_on(mut questions: mpsc::Receiver<Question>, inbox: Inbox, zookeeper: Door<Arrival>) {
+    while let Some(question) = questions.recv().await {
+        match question {
+            Question::Status(answer) => inbox.push(Incoming::Status(answer)),
+            Question::Word(word, answer) => zookeeper.push(Arrival::Word { word, answer }),
+        }
+    }
+}
+
+fn router(to_loop: Loop, names: Vec<String>) -> Router {
+    Router::new()
+        .route("/status", get(give_status))
+        .route("/health", get(give_health))
+        .route("/metrics", get(give_metrics))
+        .route("/commands", get(async || commands::index()))
+        .route("/commands/{name}", get(give_command))
+        .fallback(async || {
+            let text = "{\"error\":\"there are /status, /health, /metrics and /commands\"}";
+            (StatusCode::NOT_FOUND, json_type(), text)
+        })
+        .layer(middleware::from_fn_with_state(names, refuse_other_sites))
+        .with_state(to_loop)
+}
+
+async fn give_status(State(to_loop): State<Loop>) -> Result<Response, Silent> {
+    let status = to_loop.status().await?;
+    Ok((json_type(), serde_json::to_string(&status).unwrap_or_default()).into_response())
+}
+
+async fn give_health(State(to_loop): State<Loop>) -> Response {
+    match to_loop.status().await {
+        Ok(status) if status.serving => (json_type(), "{\"healthy\":true}").into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, json_type(), "{\"healthy\":false}").into_response(),
+    }
+}
+
+async fn give_metrics(State(to_loop): State<Loop>) -> Result<Response, Silent> {
+    let text = metrics::text(&to_loop.status().await?, &to_loop.word(*b"mntr").await?);
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+async fn give_command(
+    State(to_loop): State<Loop>,
+    Path(name): Path<String>,
+) -> Result<Response, Silent> {
+    let Some(command) = commands::find(&name) else {
+        return Ok((StatusCode::NOT_FOUND, json_type(), commands::unknown(&name)).into_response());
+    };
+    let text = to_loop.word(command.word).await?;
+    Ok((json_type(), command.answer(&text)).into_response())
+}
+
+fn json_type() -> [(header::HeaderName, &'static str); 1] {
+    [(header::CONTENT_TYPE, "application/json")]
+}
+
+/// A page of another site cannot ask in a visitor's name: its Host is a name that is not ours, or its Origin
+/// is another host.
+async fn refuse_other_sites(
+    State(names): State<Vec<String>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match stranger(request.headers(), &names) {
+        None => next.run(request).await,
+        Some(cause) => {
+            let text = serde_json::json!({ "error": cause }).to_string();
+            (StatusCode::FORBIDDEN, json_type(), text).into_response()
+        }
+    }
+}
+
+/// Why a request is refused.
+fn stranger(headers: &HeaderMap, names: &[String]) -> Option<&'static str> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST).unwrap_or_default();
+    if !host.is_empty() && !is_ours(host_name(host), names) {
+        return Some("the Host header is neither an address, nor localhost, nor in `admin_names`");
+    }
+    let origin = text(header::ORIGIN).map(|origin| origin.split("//").last().unwrap_or_default());
+    match origin {
+        Some(origin) if origin != host => Some("the request was made by a page of another site"),
+        _ => None,
+    }
+}
+
+fn host_name(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn is_ours(name: &str, names: &[String]) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || address.parse::<std::net::IpAddr>().is_ok()
+        || names.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(host: &str, origin: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        headers
+    }
+
+    /// A name that an attacker's name server points here is told from our own.
+    #[test]
+    fn only_addresses_localhost_and_our_own_names_are_answered() {
+        let names = ["zk1.example".to_string()];
+        for (host, origin, answered) in [
+            ("localhost:8080", None, true),
+            ("127.0.0.1:8080", None, true),
+            ("10.0.0.7:8080", None, true),
+            ("[::1]:8080", None, true),
+            ("[::1]", None, true),
+            ("zk1.example:8080", None, true),
+            ("evil.example:8080", None, false),
+            ("localhost:8080", Some("http://localhost:8080"), true),
+            ("localhost:8080", Some("http://evil.example"), false),
+            ("localhost:8080", Some("null"), false),
+        ] {
+            let refused = stranger(&headers(host, origin), &names);
+            assert_eq!(refused.is_none(), answered, "{host} from {origin:?}");
+        }
+    }
+}

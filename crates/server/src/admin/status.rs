@@ -1,0 +1,89 @@
+//! How a node is, for `GET /status`, `quorate status` and the metrics.
+
+use quorate_raft::{RoleName, Status};
+use serde::{Deserialize, Serialize};
+
+/// How a node is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// Its id.
+    pub id: u64,
+    /// Its process.
+    pub pid: u32,
+    /// It has caught up with its cluster and takes clients.
+    pub serving: bool,
+    /// Last transaction applied, in hexadecimal.
+    pub zxid: String,
+    /// Sessions of the whole cluster.
+    pub sessions: usize,
+    /// Clients connected to this node.
+    pub connections: usize,
+    /// Watches set on this node.
+    pub watches: usize,
+    /// Znodes.
+    pub znodes: usize,
+    /// Hash of the state: equal on all nodes with the same applied index.
+    pub digest: String,
+    /// Resident memory in bytes.
+    pub resident_bytes: u64,
+    /// fdatasyncs of the log since the start.
+    pub fdatasyncs: u64,
+    /// Entries written to the log since the start.
+    pub log_entries: u64,
+    /// Bytes written to the log since the start.
+    pub log_bytes: u64,
+    /// Packets written to other members since the start.
+    pub member_packets_sent: u64,
+    /// Groups hosted only to be measured (`quorate bench groups`) ...
+    #[serde(skip_serializing_if = "is_zero")]
+    pub idle_groups: usize,
+    /// ... and those of them that have a leader.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub idle_groups_with_leader: usize,
+    /// Its Raft groups.
+    pub groups: Vec<GroupStatus>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// How a group of a node is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub name: String,
+    /// `leader`, `follower`, `candidate` or `learner`.
+    pub role: String,
+    /// Its term.
+    pub term: u64,
+    /// Highest index known to be committed.
+    pub commit: u64,
+    /// Highest index applied.
+    pub applied: u64,
+    /// The leader, if known.
+    pub leader: Option<u64>,
+    /// The last index of the log.
+    pub last: u64,
+}
+
+impl GroupStatus {
+    pub(crate) fn new(name: &str, status: &Status) -> Self {
+        let role = match status.role {
+            RoleName::Leader => "leader",
+            RoleName::Follower => "follower",
+            RoleName::PreCandidate | RoleName::Candidate => "candidate",
+            RoleName::Learner => "learner",
+        };
+        Self {
+            name: name.to_string(),
+            role: role.to_string(),
+            term: status.term.0,
+            commit: status.commit.0,
+            applied: status.applied.0,
+            leader: status.leader.map(|node| node.0),
+            last: status.last.index.0,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One Raft group as its node hosts it. The loop (`host`) knows groups only as [`Hosted`]: which service
+//! stands on a group, and what its messages and requests look like, is known here and in its [`Front`].
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_contracts::{
+    Entry, Gate, GroupId, Input, LogIndex, Malformed, NodeId, Output, Process, Service,
+    SnapshotInput, Time, Wire, WriteMark,
+};
+use quorate_raft::{Replica, ReplicaMessage};
+use quorate_storage::{Storage, StorageEvent};
+
+use crate::admin::NodeStatus;
+use crate::disk::RealDisk;
+use crate::members::Members;
+
+/// What the groups of a node share.
+pub(crate) struct Shared {
+    /// The log and the snapshots.
+    pub(crate) storage: Storage<RealDisk>,
+    /// The connections to the other members.
+    pub(crate) members: Members,
+    /// What the storage has to tell the groups.
+    pub(crate) news: Vec<StorageEvent>,
+}
+
+/// What a group is told, whatever its service is.
+pub(crate) enum Event {
+    /// Its deadline has come.
+    Wake,
+    /// A second has passed.
+    Second { unix_ms: i64, uptime: Duration },
+    /// Its clients have asked something.
+    Requests,
+    /// The connection to a member was lost.
+    MemberLost(NodeId),
+    /// Its writes are durable up to here.
+    Persisted(WriteMark),
+    /// Entries that it asked for.
+    Read { from: LogIndex, entries: Vec<Entry> },
+    /// News of its snapshot files.
+    Snapshot(SnapshotInput),
+    /// The disk failed.
+    DiskFailed(String),
+}
+
+/// A group, for the loop that hosts it.
+pub(crate) trait Hosted {
+    /// Which one it is.
+    fn id(&self) -> GroupId;
+    /// When to wake it.
+    fn deadline(&self) -> Option<Time>;
+    /// Tells it something, and carries out what it wants.
+    fn step(&mut self, now: Time, event: Event, shared: &mut Shared);
+    /// Gives it a member's message. One that does not read changes nothing.
+    fn received(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        body: &Bytes,
+        shared: &mut Shared,
+    ) -> Result<(), Malformed>;
+    /// The end of a round: what was said to clients leaves.
+    fn flush(&mut self);
+    /// Adds how it is.
+    fn report(&self, status: &mut NodeStatus);
+}
+
+/// What stands between a group's service and the sockets of its clients.
+pub(crate) trait Front<S: Service> {
+    /// The requests that came since the last call.
+    fn requests(&mut self) -> VecDeque<S::Request>;
+    /// A reply may leave now.
+    fn reply(&mut self, reply: S::Reply);
+    /// Replies of the round leave.
+    fn flush(&mut self);
+    /// The replica has caught up with its cluster: clients may come. Told once.
+    fn open(&mut self);
+    /// What the driver alone knows and the service is to be told about every second.
+    fn facts(&self, replica: &Replica<S>, uptime: Duration) -> Option<S::Request>;
+    /// Adds what people want to know of the group.
+    fn report(&self, replica: &Replica<S>, status: &mut NodeStatus);
+}
+
+/// What waits for a write.
+enum Gated<S: Service> {
+    Send(NodeId, ReplicaMessage<S::Message>),
+    Reply(S::Reply),
+}
+
+/// A replica and its front.
+pub(crate) struct Group<S: Service, F> {
+    id: GroupId,
+    replica: Replica<S>,
+    front: F,
+    gate: Gate<Gated<S>>,
+    out: Vec<Output<Replica<S>>>,
+    open: bool,
+}
+
+impl<S: Service, F: Front<S>> Group<S, F> {
+    /// A group whose log is durable up to `durable`.
+    pub(crate) fn new(id: GroupId, replica: Replica<S>, durable: WriteMark, front: F) -> Self {
+        let mut gate = Gate::default();
+        gate.open(durable, |_| {});
+        Self { id, replica, front, gate, out: Vec::new(), open: false }
+    }
+
+    fn input(&mut self, now: Time, input: Input<Replica<S>>, shared: &mut Shared) {
+        let mut out = std::mem::take(&mut self.out);
+        self.replica.step(now, input, &mut out);
+        for output in out.drain(..) {
+            self.carry_out(output, shared);
+        }
+        self.out = out;
+        if !self.open && self.replica.is_serving() {
+            self.open = true;
+            self.front.open();
+        }
+    }
+
+    fn carry_out(&mut self, output: Output<Replica<S>>, shared: &mut Shared) {
+        match output {
+            Output::Persist { mark, record } => shared.storage.persist(self.id, mark, record),
+            Output::Send { when, to, message } => {
+                if let Some(gated) = self.gate.pass(when, Gated::Send(to, message)) {
+                    self.release(gated, shared);
+                }
+            }
+            Output::Reply { when, reply } => {
+                if let Some(gated) = self.gate.pass(when, Gated::Reply(reply)) {
+                    self.release(gated, shared);
+                }
+            }
+            Output::ReadLog { from, to, bytes_max } => {
+                shared.storage.read_log(self.id, from, to, bytes_max, &mut shared.news);
+            }
+            Output::Snapshot(work) => shared.storage.snapshot(self.id, work, &mut shared.news),
+        }
+    }
+
+    fn release(&mut self, gated: Gated<S>, shared: &Shared) {
+        match gated {
+            Gated::Send(to, message) => shared.members.push(to, self.id, &message),
+            Gated::Reply(reply) => self.front.reply(reply),
+        }
+    }
+
+    fn persisted(&mut self, now: Time, mark: WriteMark, shared: &mut Shared) {
+        let mut released = Vec::new();
+        self.gate.open(mark, |gated| released.push(gated));
+        released.into_iter().for_each(|gated| self.release(gated, shared));
+        self.input(now, Input::Persisted { mark }, shared);
+    }
+
+    fn second(&mut self, now: Time, unix_ms: i64, uptime: Duration, shared: &mut Shared) {
+        self.input(now, Input::WallClock { unix_ms }, shared);
+        if let Some(facts) = self.front.facts(&self.replica, uptime) {
+            self.input(now, Input::Requested(facts), shared);
+        }
+    }
+}
+
+impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
+    fn id(&self) -> GroupId {
+        self.id
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.replica.deadline().map(|(at, _)| at)
+    }
+
+    fn step(&mut self, now: Time, event: Event, shared: &mut Shared) {
+        match event {
+            Event::Wake => self.input(now, Input::Wake, shared),
+            Event::Second { unix_ms, uptime } => self.second(now, unix_ms, uptime, shared),
+            Event::Requests => {
+                for request in self.front.requests() {
+                    self.input(now, Input::Requested(request), shared);
+                }
+            }
+            Event::MemberLost(member) => self.input(now, Input::MemberLost { member }, shared),
+            Event::Persisted(mark) => self.persisted(now, mark, shared),
+            Event::Read { from, entries } => {
+                self.input(now, Input::Read { from, entries }, shared);
+            }
+            Event::Snapshot(news) => self.input(now, Input::Snapshot(news), shared),
+            Event::DiskFailed(reason) => self.input(now, Input::DiskFailed { reason }, shared),
+        }
+    }
+
+    fn received(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        body: &Bytes,
+        shared: &mut Shared,
+    ) -> Result<(), Malformed> {
+        let message = ReplicaMessage::from_bytes(body)?;
+        self.input(now, Input::Received { from, message }, shared);
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        self.front.flush();
+    }
+
+    fn report(&self, status: &mut NodeStatus) {
+        self.front.report(&self.replica, status);
+    }
+}

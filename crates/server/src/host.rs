@@ -1,0 +1,254 @@
+//! The loop of a node: hosts its groups, which share one log, one connection to each member, and one
+//! structure of deadlines (RAFT-23). It keeps the rules of `contracts::Process`.
+//!
+//! One round: let the sockets be read; take everything that arrived; read the clock; step; wake what is
+//! due; then one log write, one packet a member, one flush a client. A round costs what happened in it,
+//! however many groups there are.
+//!
+//! Not here: what a group's messages and requests mean (`group`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use quorate_contracts::{GroupId, NodeId, Time};
+use quorate_storage::StorageEvent;
+use tokio::sync::Notify;
+
+use crate::admin::NodeStatus;
+use crate::deadlines::{Deadlines, Slot};
+use crate::group::{Event, Hosted, Shared};
+use crate::inbox::{Completions, Inbox, Incoming};
+
+/// Steps of one round after which sockets get their turn again.
+const WAKES_MAX: usize = 64;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The host of a node's groups.
+pub(crate) struct Host {
+    node: NodeId,
+    groups: Vec<Box<dyn Hosted>>,
+    slots: BTreeMap<GroupId, Slot>,
+    deadlines: Deadlines,
+    /// Groups that were stepped in this round, some of them several times ...
+    touched: Vec<Slot>,
+    /// ... and how many of those have had their deadlines noted since.
+    noted: usize,
+    due: Vec<Slot>,
+    shared: Shared,
+    inbox: Inbox,
+    completions: Completions,
+    bell: Arc<Notify>,
+    start: Instant,
+    now: Time,
+    second_at: Time,
+    failure: Option<String>,
+}
+
+impl Host {
+    pub(crate) fn new(
+        node: NodeId,
+        groups: Vec<Box<dyn Hosted>>,
+        shared: Shared,
+        inbox: Inbox,
+        completions: Completions,
+        bell: Arc<Notify>,
+    ) -> Self {
+        Self {
+            node,
+            slots: groups.iter().enumerate().map(|(slot, group)| (group.id(), slot)).collect(),
+            touched: (0..groups.len()).collect(),
+            noted: 0,
+            groups,
+            deadlines: Deadlines::default(),
+            due: Vec::new(),
+            shared,
+            inbox,
+            completions,
+            bell,
+            start: Instant::now(),
+            now: Time::ZERO,
+            second_at: Time::ZERO,
+            failure: None,
+        }
+    }
+
+    /// Runs until the disk fails; the reason comes back.
+    pub(crate) async fn run(&mut self) -> String {
+        loop {
+            self.wait().await;
+            // The driver of the sockets gets its turn, and their tasks after it: what has arrived is stepped
+            // before any timer.
+            tokio::task::yield_now().await;
+            self.round();
+            if let Some(failure) = self.failure.take() {
+                return failure;
+            }
+        }
+    }
+
+    async fn wait(&self) {
+        let until = self.deadlines.next().map_or(self.second_at, |at| at.min(self.second_at));
+        let wait = until.since(self.now());
+        if !wait.is_zero() {
+            tokio::select! {
+                () = self.bell.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn round(&mut self) {
+        let arrived = self.inbox.take();
+        let completed = self.completions.take();
+        self.now = self.now();
+        if self.second_at <= self.now {
+            self.second();
+        }
+        for completion in completed {
+            self.shared.storage.complete(completion, &mut self.shared.news);
+        }
+        self.tell_news();
+        for incoming in arrived {
+            self.take(incoming);
+        }
+        self.wake_due();
+        self.shared.storage.flush();
+        self.tell_news();
+        self.shared.members.flush();
+        self.flush_clients();
+    }
+
+    fn take(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Requests(group) => self.tell(group, Event::Requests),
+            Incoming::Message { line, group, body } => {
+                let Some(slot) = self.slots.get(&group).copied() else {
+                    tracing::debug!(%group, "a message for a group that is not here");
+                    return;
+                };
+                self.touch(slot);
+                let from = line.member();
+                let read = self.groups[slot].received(self.now, from, &body, &mut self.shared);
+                if let Err(reason) = read {
+                    line.refuse(reason);
+                }
+            }
+            Incoming::MemberLost(member) => {
+                tracing::info!(%member, "lost the connection to a member");
+                self.tell_all(|| Event::MemberLost(member));
+            }
+            Incoming::Status(answer) => {
+                let _ = answer.send(self.status());
+            }
+        }
+    }
+
+    fn tell(&mut self, group: GroupId, event: Event) {
+        if let Some(slot) = self.slots.get(&group).copied() {
+            self.step(slot, event);
+        }
+    }
+
+    fn tell_all(&mut self, event: impl Fn() -> Event) {
+        (0..self.groups.len()).for_each(|slot| self.step(slot, event()));
+    }
+
+    fn step(&mut self, slot: Slot, event: Event) {
+        self.touch(slot);
+        self.groups[slot].step(self.now, event, &mut self.shared);
+    }
+
+    /// Wakes who is due, until nobody is: work that waited for the end of the batch is due at once.
+    fn wake_due(&mut self) {
+        for _ in 0..WAKES_MAX {
+            self.note_deadlines();
+            let mut due = std::mem::take(&mut self.due);
+            self.deadlines.take_due(self.now, &mut due);
+            let any = !due.is_empty();
+            due.drain(..).for_each(|slot| self.step(slot, Event::Wake));
+            self.due = due;
+            if !any {
+                break;
+            }
+        }
+    }
+
+    fn touch(&mut self, slot: Slot) {
+        if self.touched[self.noted..].last() != Some(&slot) {
+            self.touched.push(slot);
+        }
+    }
+
+    fn note_deadlines(&mut self) {
+        for slot in &self.touched[self.noted..] {
+            self.deadlines.set(*slot, self.groups[*slot].deadline());
+        }
+        self.noted = self.touched.len();
+    }
+
+    /// What was said to clients leaves.
+    fn flush_clients(&mut self) {
+        self.note_deadlines();
+        self.noted = 0;
+        self.touched.drain(..).for_each(|slot| self.groups[slot].flush());
+    }
+
+    /// What the storage has to tell; telling it may give it more to tell.
+    fn tell_news(&mut self) {
+        while !self.shared.news.is_empty() {
+            for event in std::mem::take(&mut self.shared.news) {
+                match event {
+                    StorageEvent::Persisted { group, mark } => {
+                        self.tell(group, Event::Persisted(mark));
+                    }
+                    StorageEvent::Read { group, from, entries } => {
+                        self.tell(group, Event::Read { from, entries });
+                    }
+                    StorageEvent::Snapshot { group, news } => {
+                        self.tell(group, Event::Snapshot(news));
+                    }
+                    StorageEvent::Failed { reason } => {
+                        self.tell_all(|| Event::DiskFailed(reason.clone()));
+                        self.failure = Some(reason);
+                    }
+                }
+            }
+        }
+    }
+
+    fn second(&mut self) {
+        self.second_at = self.now + SECOND;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        let uptime = self.start.elapsed();
+        self.tell_all(|| Event::Second { unix_ms, uptime });
+    }
+
+    fn status(&self) -> NodeStatus {
+        let counters = self.shared.storage.counters();
+        let mut status = NodeStatus {
+            id: self.node.0,
+            pid: std::process::id(),
+            resident_bytes: resident_bytes(),
+            fdatasyncs: counters.syncs,
+            log_entries: counters.entries,
+            log_bytes: counters.bytes,
+            member_packets_sent: self.shared.members.packets_sent(),
+            ..NodeStatus::default()
+        };
+        self.groups.iter().for_each(|group| group.report(&mut status));
+        status
+    }
+}
+
+/// Resident memory of this process, as the kernel counts it; 0 where it does not tell.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
