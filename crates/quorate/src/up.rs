@@ -184,8 +184,9 @@ impl Children {
     ) -> Result<(), Failure> {
         let end = Instant::now() + PATIENCE;
         for entry in &cluster.nodes {
+            // Another cluster may answer on this port: only the child's own word counts.
             while !ask_status(entry.admin)
-                .is_ok_and(|status| status.serving && status.id == entry.id)
+                .is_ok_and(|status| status.serving && status.pid == entry.pid)
             {
                 if let Some((id, status)) = self.ended() {
                     return Err(did_not_start(directory, id, Ended(status)));
