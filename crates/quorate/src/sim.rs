@@ -1,26 +1,28 @@
 //! `quorate sim`: scenarios in the simulator.
 
-use std::time::{Duration, Instant};
+mod campaign;
+
+use std::fs;
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use quorate_scenarios::{Summary, raft};
-use serde_json::json;
+use quorate_scenarios::{RunOptions, Situation, TraceEvent, raft};
 
-use crate::failure::{Done, Failure, say, tell};
+use crate::failure::{Done, Failure, Kind, tell};
+use campaign::{Seeds, Total};
 
 /// Run a scenario in the simulator; exits with 1 if a promise was broken
 #[derive(Subcommand)]
 pub(crate) enum Sim {
     /// Raft alone, under every fault: crashes, partitions, loss, slow disks, bad clocks
-    Raft(Run),
+    Raft(Storm),
 }
 
 /// Seeds to run
 #[derive(Args)]
-#[command(after_help = "Examples:
-  quorate sim raft --seed 7
-  quorate sim raft --seed 1 --seeds 1000 --json")]
-pub(crate) struct Run {
+pub(crate) struct SeedArgs {
     /// The first seed; the same seed gives the same run
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
@@ -29,98 +31,109 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seeds: u64,
 
+    /// Worlds run at once; by default one for each core
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
     /// Print JSON; the last line is the summary
     #[arg(long)]
     json: bool,
+}
 
-    /// On a failure, show what happened right before
+impl SeedArgs {
+    fn seeds(&self) -> Seeds {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Seeds { first: self.seed, count: self.seeds, threads: self.threads.unwrap_or(cores) }
+    }
+}
+
+/// A storm, and calm after it
+#[derive(Args)]
+#[command(after_help = "Examples:
+  quorate sim raft --seed 7
+  quorate sim raft --seed 7 --trace storm.jsonl
+  quorate sim raft --seed 1 --seeds 1000 --situations --json")]
+pub(crate) struct Storm {
+    #[command(flatten)]
+    seeds: SeedArgs,
+
+    /// Write everything that happened to this file, as JSON lines (docs/trace.md): of the first seed that fails, made
+    /// smaller, or of the first seed
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// Runs that may be spent on making a failure smaller; 0 shows it as it is
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    shrink: u32,
+
+    /// Tell how often each situation was reached, not only which never were
     #[arg(long)]
-    trace: bool,
+    situations: bool,
 }
 
 impl Sim {
     pub(crate) fn run(self) -> Result<Done, Failure> {
-        let Self::Raft(run) = self;
-        Ok(run.run())
+        match self {
+            Self::Raft(storm) => storm.run(),
+        }
     }
 }
 
-/// What all seeds so far came to.
-#[derive(Default)]
-struct Total {
-    events: u64,
-    elections: u64,
-    committed: u64,
-    virtual_ms: u64,
-    hash: quorate_scenarios::TraceHash,
-    failures: u64,
-}
-
-impl Run {
-    fn run(&self) -> Done {
-        let start = Instant::now();
-        let mut told = start;
-        let mut total = Total::default();
-        for (count, seed) in (self.seed..self.seed.saturating_add(self.seeds)).enumerate() {
-            match raft::run(seed, self.trace) {
-                Ok(summary) => total.add(&summary),
-                Err(report) => {
-                    total.failures += 1;
-                    say(&report.to_string());
-                    if self.json {
-                        let (what, events) = (&report.failure.what, report.events);
-                        tell(
-                            &json!({"seed": seed, "passed": false, "what": what, "events": events})
-                                .to_string(),
-                        );
-                    }
-                }
-            }
-            if told.elapsed() > Duration::from_secs(2) {
-                told = Instant::now();
-                say(&format!("{} of {} seeds, {} failed", count + 1, self.seeds, total.failures));
-            }
+impl Storm {
+    fn run(&self) -> Result<Done, Failure> {
+        let options = RunOptions { trace: false, shrink_runs: self.shrink };
+        let first = self.seeds.seed;
+        let total = campaign::run(self.seeds.seeds(), self.seeds.json, |seed| {
+            let trace = self.trace.is_some() && seed == first;
+            raft::run(seed, &RunOptions { trace, ..options })
+        });
+        if let Some(file) = &self.trace {
+            write_trace(file, &total.trace)?;
         }
-        self.summarize(&total, start.elapsed());
-        if total.failures == 0 { Done::Yes } else { Done::No }
+        if self.seeds.json {
+            tell(&total.to_json(raft::NAME, first).to_string());
+        } else {
+            self.tell(&total);
+        }
+        Ok(if total.passed() { Done::Yes } else { Done::No })
     }
 
-    fn summarize(&self, total: &Total, elapsed: Duration) {
-        let passed = total.failures == 0;
-        if self.json {
-            let line = json!({
-                "scenario": raft::NAME, "seed": self.seed, "seeds": self.seeds, "passed": passed,
-                "events": total.events, "trace_hash": total.hash.to_string(),
-            });
-            return tell(&line.to_string());
-        }
-        let seconds = elapsed.as_secs_f64().max(1e-9);
+    fn tell(&self, total: &Total) {
         tell(&format!(
-            "{} seeds from {}: {}\n{} events in {seconds:.1} s ({:.0} a second), {:.0} s of virtual time\n\
+            "{} seeds from {}: {}\n{} events in {:.1} s ({:.0} a second), {:.0} s of virtual time\n\
              {} elections, {} entries committed; trace {}",
-            self.seeds,
-            self.seed,
-            if passed {
-                "every promise kept".to_string()
-            } else {
-                format!("{} failed", total.failures)
-            },
+            total.seeds,
+            self.seeds.seed,
+            total.verdict(),
             total.events,
-            total.events as f64 / seconds,
+            total.seconds,
+            total.events_per_second(),
             total.virtual_ms as f64 / 1e3,
             total.elections,
             total.committed,
             total.hash,
         ));
+        if self.situations {
+            for situation in Situation::ALL {
+                let count = total.situations.count(*situation);
+                tell(&format!("{count:>12}  {}", situation.name()));
+            }
+        } else {
+            for situation in total.situations.never() {
+                tell(&format!("never reached: {}", situation.name()));
+            }
+        }
     }
 }
 
-impl Total {
-    fn add(&mut self, summary: &Summary) {
-        self.events += summary.events;
-        self.elections += summary.elections;
-        self.committed += summary.committed;
-        self.virtual_ms += summary.virtual_ms;
-        self.hash.combine(summary.trace_hash);
-    }
+fn write_trace(file: &Path, trace: &[TraceEvent]) -> Result<(), Failure> {
+    let write = || -> std::io::Result<()> {
+        let mut out = std::io::BufWriter::new(fs::File::create(file)?);
+        trace.iter().try_for_each(|event| writeln!(out, "{}", event.to_json()))?;
+        out.flush()
+    };
+    write().map_err(|error| {
+        let what = format!("write the trace to {}", file.display());
+        Failure::new(Kind::Data, what, error, "name a file in a folder that can be written")
+    })
 }

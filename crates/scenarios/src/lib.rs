@@ -4,11 +4,15 @@
 //! | --- | --- |
 //! | [`raft`] | a [`ledger`] of unique values on three to seven servers, under every fault of the world |
 //!
-//! A run is a function of its seed. A failure prints a [`Report`] with the line that replays it.
+//! A run is a function of its seed. A failure prints a [`Report`] with the line that replays it, after it was made
+//! as small as it gets.
 
 pub mod ledger;
 pub mod raft;
 mod report;
+mod shrink;
 
-pub use quorate_sim::TraceHash;
-pub use report::{Failure, FailureKind, Report, Summary};
+pub use quorate_sim::{Situation, Situations, TraceEvent, TraceHash};
+pub use report::{Failure, FailureKind, Report, RunOptions, Shrunk, Summary};
+
+pub(crate) use report::guarded;

@@ -9,16 +9,22 @@
 //! Not here: workloads, models and the choice of faults. Those are in `scenarios`.
 
 mod clock;
+mod drive;
+mod json;
 mod network;
 mod queue;
 mod safety;
+mod situations;
 mod store;
 mod trace;
+mod traffic;
 mod world;
 
 pub use clock::Clock;
-pub use network::{Network, NetworkOptions};
+pub use network::{MessageFault, Mishap, Network, NetworkOptions, Passage};
 pub use safety::{Safety, Violation};
+pub use situations::{Situation, Situations};
 pub use store::{MemoryStore, StoreOptions};
-pub use trace::{TraceHash, TraceLine};
+pub use trace::{Happening, NodeState, TraceEvent, TraceHash};
+pub use traffic::Traffic;
 pub use world::{World, WorldOptions};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use quorate_contracts::{EntryId, LogIndex, NodeId, Record, Service, StateMachine, Term};
-use quorate_raft::Replica;
+use quorate_raft::{Body, Message, Replica};
 
 /// A property does not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +34,8 @@ pub struct Safety {
     /// The digest of the state after each index that anyone stopped at.
     digests: BTreeMap<LogIndex, u64>,
     views: BTreeMap<NodeId, View>,
+    /// Whom each server told in each term that it votes for it.
+    votes: BTreeMap<(NodeId, Term), NodeId>,
     /// Terms in which somebody was elected.
     pub elections: u64,
 }
@@ -42,10 +44,25 @@ pub struct Safety {
 #[derive(Clone, Copy, Debug, Default)]
 struct View {
     term: Term,
+    voted_for: Option<NodeId>,
     leads: bool,
     commit: LogIndex,
     applied: LogIndex,
     last: EntryId,
+}
+
+impl View {
+    fn of<S: Service>(replica: &Replica<S>) -> Self {
+        let raft = replica.raft();
+        Self {
+            term: raft.term(),
+            voted_for: raft.hard_state().voted_for,
+            leads: raft.is_leader(),
+            commit: raft.commit(),
+            applied: replica.applied().index,
+            last: raft.last(),
+        }
+    }
 }
 
 type Checked = Result<(), Violation>;
@@ -61,15 +78,36 @@ impl Safety {
     }
 
     /// A server started anew: it remembers what its disk does.
-    pub fn restarted(&mut self, node: NodeId) {
+    pub fn started<S: Service>(&mut self, replica: &Replica<S>) {
         // The term may go back to the durable one; nothing that depended on more has left it.
-        self.views.remove(&node);
+        self.views.insert(replica.raft().node(), View::of(replica));
+    }
+
+    /// **One vote a term** (section 5.2): what a server told one candidate, it tells no other, whether
+    /// it crashed in between or not.
+    pub(crate) fn leaves(&mut self, from: NodeId, to: NodeId, message: &Message) -> Checked {
+        let Body::Vote { pre_vote: false, granted: true } = message.body else { return Ok(()) };
+        let first = *self.votes.entry((from, message.term)).or_insert(to);
+        if first == to {
+            return Ok(());
+        }
+        let what = format!("{from} votes for {to} in term {} after {first}", message.term);
+        violated("One vote a term", what)
     }
 
     /// **Log Matching**: an entry is the same wherever it stands, and so is the one before it;
-    /// hence, by induction, are all before it.
-    pub fn writes<S: Service>(&mut self, replica: &Replica<S>, record: &Record) -> Checked {
-        let Some(first) = record.entries.first() else { return Ok(()) };
+    /// hence, by induction, are all before it. **Leader Completeness**, seen from below: nobody removes a
+    /// committed entry. Returns the terms of the first and the last entry that are removed, if any are.
+    pub fn writes<S: Service>(
+        &mut self,
+        replica: &Replica<S>,
+        record: &Record,
+    ) -> Result<Option<(Term, Term)>, Violation> {
+        let removed = match record.truncate_from {
+            Some(from) => self.removes(replica.raft().node(), from)?,
+            None => None,
+        };
+        let Some(first) = record.entries.first() else { return Ok(removed) };
         let before = LogIndex(first.id.index.0 - 1);
         let mut previous = EntryId::new(before, replica.raft().term_at(before).unwrap_or(Term(0)));
         for entry in &record.entries {
@@ -77,11 +115,28 @@ impl Safety {
             if known != (entry.checksum, previous) {
                 let node = replica.raft().node();
                 let what = format!("{node} has another entry {} after {previous}", entry.id);
-                return violated("Log Matching", what);
+                return Err(Violation { property: "Log Matching", what });
             }
             previous = entry.id;
         }
-        Ok(())
+        Ok(removed)
+    }
+
+    /// Walks back over what a server is about to remove.
+    fn removes(&self, node: NodeId, from: LogIndex) -> Result<Option<(Term, Term)>, Violation> {
+        let end = self.views.get(&node).map_or(EntryId::ZERO, |view| view.last);
+        let mut first = None;
+        let mut id = end;
+        while id.index >= from && id.index > LogIndex::ZERO {
+            if self.committed.get(id.index.0 as usize - 1).is_some_and(|(known, _)| *known == id) {
+                let what = format!("{node} removes the committed {id}");
+                return Err(Violation { property: "Leader Completeness", what });
+            }
+            first = Some(id.term);
+            let Some((_, previous)) = self.entries.get(&id) else { break };
+            id = *previous;
+        }
+        Ok(first.map(|first| (first, end.term)))
     }
 
     /// Looks at a server after its step. `durable_on_majority` is asked of each newly committed
@@ -94,13 +149,7 @@ impl Safety {
         let raft = replica.raft();
         let node = raft.node();
         let before = self.views.get(&node).copied().unwrap_or_default();
-        let view = View {
-            term: raft.term(),
-            leads: raft.is_leader(),
-            commit: raft.commit(),
-            applied: replica.applied().index,
-            last: raft.last(),
-        };
+        let view = View::of(replica);
         nothing_goes_back(node, &before, &view)?;
         if view.leads {
             self.leads(replica, &before, &view)?;
@@ -211,5 +260,11 @@ fn nothing_goes_back(node: NodeId, before: &View, view: &View) -> Checked {
             return violated("Monotony", format!("{node}: {name} went back from {was} to {is}"));
         }
     }
-    Ok(())
+    match (before.voted_for, view.voted_for) {
+        (Some(was), is) if before.term == view.term && is != Some(was) => {
+            let what = format!("{node}: its vote in term {} went from {was} to {is:?}", view.term);
+            violated("Monotony", what)
+        }
+        _ => Ok(()),
+    }
 }

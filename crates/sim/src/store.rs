@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_contracts::{
     Entry, EntryId, EntryKind, HardState, LogIndex, NodeId, Random, Record, Recovered,
-    SnapshotInput, SnapshotMeta, SnapshotOutput, WriteMark,
+    SnapshotInput, SnapshotMeta, SnapshotOutput, When, WriteMark,
 };
 
 /// How slow a disk is.
@@ -42,6 +42,15 @@ impl Default for StoreOptions {
 struct SnapshotFile {
     meta: SnapshotMeta,
     content: Vec<u8>,
+}
+
+/// What became of the records that were on their way at a crash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct CrashFate {
+    /// Made it, though nobody was told.
+    pub(crate) kept: usize,
+    /// Were lost.
+    pub(crate) lost: usize,
 }
 
 /// The disk of one server.
@@ -123,6 +132,26 @@ impl MemoryStore {
             || self.entries.get(&id.index).is_some_and(|entry| entry.id == id)
     }
 
+    /// Whether this entry is on the disk, or will be by the time that something marked `when` may leave.
+    pub(crate) fn holds_by(&self, id: EntryId, when: When) -> bool {
+        if self.holds(id) {
+            return true;
+        }
+        let When::Durable(mark) = when else { return false };
+        let waiting = self.in_flight.iter().chain(&self.queued);
+        waiting.take_while(|(sent, _)| *sent <= mark).any(|(_, record)| {
+            let covered = record.base.is_some_and(|base| id.index <= base.index);
+            covered || record.entries.iter().any(|entry| entry.id == id)
+        })
+    }
+
+    /// About how many bytes term, vote and log take: what the labs call the size of Raft's state.
+    pub fn state_bytes(&self) -> usize {
+        const HARD_STATE: usize = 16;
+        const ENTRY: usize = 8 + 8 + 1 + 4 + 4;
+        HARD_STATE + self.entries.values().map(|entry| ENTRY + entry.data.len()).sum::<usize>()
+    }
+
     /// Entries from `from` to `to`, at least one if it is there, up to a size.
     pub fn read_log(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Vec<Entry> {
         let mut bytes = 0;
@@ -178,14 +207,16 @@ impl MemoryStore {
     }
 
     /// The server dies: of the write in flight, any prefix of the records may have made it.
-    pub fn crash(&mut self) {
-        let survivors = self.random.below(self.in_flight.len() as u64 + 1) as usize;
-        for (mark, record) in std::mem::take(&mut self.in_flight).into_iter().take(survivors) {
+    pub(crate) fn crash(&mut self) -> CrashFate {
+        let kept = self.random.below(self.in_flight.len() as u64 + 1) as usize;
+        let lost = self.in_flight.len() + self.queued.len() - kept;
+        for (mark, record) in std::mem::take(&mut self.in_flight).into_iter().take(kept) {
             self.make_durable(mark, record);
         }
         self.queued.clear();
         self.writing = false;
         self.unfinished = None;
+        CrashFate { kept, lost }
     }
 
     /// What a restart finds. The log gives way to a newer snapshot that it does not lead up to.

@@ -1,0 +1,47 @@
+//! Seeds of a scenario without the rest of the binary: what `.ci/mutants` builds for each planted bug, in a fraction of
+//! the time that `quorate` takes.
+//!
+//! `seeds SCENARIO FIRST COUNT`: runs until a seed fails; prints its report, without making it smaller, and exits with 1.
+#![allow(clippy::print_stdout, reason = "it is a program")]
+
+use std::process::ExitCode;
+
+use quorate_scenarios::{Report, RunOptions, Summary, raft};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [scenario, first, count] = &args[..] else {
+        println!("usage: seeds SCENARIO FIRST COUNT");
+        return ExitCode::from(64);
+    };
+    let (Ok(first), Ok(count)) = (first.parse::<u64>(), count.parse::<u64>()) else {
+        println!("seeds: FIRST and COUNT are numbers");
+        return ExitCode::from(64);
+    };
+    // A failed assertion is reported like every other failure.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut events = 0;
+    for seed in first..first + count {
+        match run(scenario, seed) {
+            Ok(summary) => events += summary.events,
+            Err(report) => {
+                println!(
+                    "caught by {} after {} seeds\n{report}",
+                    report.failure.property,
+                    seed - first + 1
+                );
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    println!("{count} seeds passed: {events} events");
+    ExitCode::SUCCESS
+}
+
+fn run(scenario: &str, seed: u64) -> Result<Summary, Box<Report>> {
+    let options = RunOptions::default();
+    match scenario {
+        raft::NAME => raft::run(seed, &options),
+        _ => panic!("no scenario {scenario}"),
+    }
+}

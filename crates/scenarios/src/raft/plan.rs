@@ -1,0 +1,158 @@
+//! What will be done to the servers, drawn before the run: a list that does not depend on what the run comes to, so that
+//! a deed left out changes nothing about the others.
+
+use std::fmt;
+use std::time::Duration;
+
+use quorate_contracts::{NodeId, Random, Time};
+
+use super::weather::Weather;
+
+/// How often the nemesis and the writers act.
+pub(super) const TICK: Duration = Duration::from_millis(20);
+
+/// Something done to the cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Deed {
+    /// A client of this server writes a value that nobody wrote before.
+    Write { node: NodeId, value: u64 },
+    /// A server dies; the others see its connections close, or do not.
+    Crash { node: NodeId, noticed: bool },
+    /// It starts again, if it is down.
+    Restart { node: NodeId },
+    /// SIGSTOP, for a while.
+    Stop { node: NodeId, duration: Duration },
+    /// These servers no longer hear the others, nor the others them.
+    Split { side: Vec<NodeId> },
+    /// As `Split`, but one server hears both sides.
+    Bridge { side: Vec<NodeId>, bridge: NodeId },
+    /// One direction of one link.
+    CutOneWay { from: NodeId, to: NodeId },
+    /// A server hears nobody, but is heard.
+    Deafen { node: NodeId },
+    /// A server is heard by nobody, but hears.
+    Mute { node: NodeId },
+    /// All links work again.
+    Heal,
+    /// A disk becomes slow, or fast again.
+    Disk { node: NodeId, slow: bool },
+}
+
+/// A deed with its time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Planned {
+    pub(super) at: Time,
+    pub(super) deed: Deed,
+}
+
+/// Draws everything that will be done until `end`. Values count up from 1.
+pub(super) fn draw(weather: &Weather, random: &Random, end: Time) -> Vec<Planned> {
+    let mut nemesis = Nemesis { random: random.derive("nemesis"), weather };
+    let mut writers = random.derive("writers");
+    let mut plan = Vec::new();
+    let mut value = 1;
+    let mut at = Time::ZERO;
+    while at < end {
+        nemesis.act(|deed| plan.push(Planned { at, deed }));
+        while writers.chance_ppm(weather.write_ppm) {
+            let node = NodeId(1 + writers.below(weather.nodes));
+            plan.push(Planned { at, deed: Deed::Write { node, value } });
+            value += 1;
+        }
+        at += TICK;
+    }
+    plan
+}
+
+struct Nemesis<'a> {
+    random: Random,
+    weather: &'a Weather,
+}
+
+impl Nemesis<'_> {
+    /// The harm of one tick.
+    fn act(&mut self, mut does: impl FnMut(Deed)) {
+        let Weather { crash_ppm, stop_ppm, partition_ppm, heal_ppm, restart_ppm, .. } =
+            *self.weather;
+        if self.random.chance_ppm(crash_ppm) {
+            let (node, noticed) = (self.node(), self.random.chance_ppm(500_000));
+            does(Deed::Crash { node, noticed });
+        }
+        if self.random.chance_ppm(restart_ppm) {
+            does(Deed::Restart { node: self.node() });
+        }
+        if self.random.chance_ppm(stop_ppm) {
+            let (node, millis) = (self.node(), self.random.between(10, 4_000));
+            does(Deed::Stop { node, duration: Duration::from_millis(millis) });
+        }
+        if self.random.chance_ppm(partition_ppm) {
+            does(self.partition());
+        }
+        if self.random.chance_ppm(heal_ppm) {
+            does(Deed::Heal);
+        }
+        if self.random.chance_ppm(self.weather.slow_disk_ppm) {
+            does(Deed::Disk { node: self.node(), slow: self.random.chance_ppm(500_000) });
+        }
+    }
+
+    fn partition(&mut self) -> Deed {
+        match self.random.below(6) {
+            0 | 1 => Deed::Split { side: self.side() },
+            2 => Deed::Bridge { side: self.side(), bridge: self.node() },
+            3 => Deed::CutOneWay { from: self.node(), to: self.node() },
+            4 => Deed::Deafen { node: self.node() },
+            _ => Deed::Mute { node: self.node() },
+        }
+    }
+
+    fn side(&mut self) -> Vec<NodeId> {
+        let nodes = (1..=self.weather.nodes).map(NodeId);
+        nodes.filter(|_| self.random.chance_ppm(500_000)).collect()
+    }
+
+    fn node(&mut self) -> NodeId {
+        NodeId(1 + self.random.below(self.weather.nodes))
+    }
+}
+
+/// `n1 n2`
+struct Nodes<'a>(&'a [NodeId]);
+
+impl fmt::Display for Nodes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(if names.is_empty() { "nobody" } else { "" })?;
+        f.write_str(&names.join(" "))
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write { node, value } => write!(f, "write {value} at {node}"),
+            Self::Crash { node, noticed: true } => write!(f, "crash {node}, noticed"),
+            Self::Crash { node, noticed: false } => write!(f, "crash {node}, silently"),
+            Self::Restart { node } => write!(f, "restart {node}"),
+            Self::Stop { node, duration } => write!(f, "stop {node} for {duration:?}"),
+            Self::Split { side } => write!(f, "split {} from the others", Nodes(side)),
+            Self::Bridge { side, bridge } => {
+                write!(f, "split {} from the others, {bridge} hears both", Nodes(side))
+            }
+            Self::CutOneWay { from, to } => write!(f, "cut {from} to {to}"),
+            Self::Deafen { node } => write!(f, "{node} hears nobody"),
+            Self::Mute { node } => write!(f, "nobody hears {node}"),
+            Self::Heal => f.write_str("heal"),
+            Self::Disk { node, slow } => {
+                write!(f, "disk of {node} {}", if *slow { "slow" } else { "fast" })
+            }
+        }
+    }
+}
+
+/// `12.418003 crash n2, noticed`
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>12} {}", self.at.to_string(), self.deed)
+    }
+}

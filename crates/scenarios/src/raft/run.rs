@@ -1,0 +1,206 @@
+//! One run: the deeds of the plan, then calm, then what must hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quorate_contracts::{NodeId, StateMachine, Time};
+use quorate_sim::{MessageFault, NetworkOptions, StoreOptions, World};
+
+use super::plan::{Deed, Planned, TICK};
+use super::weather::Weather;
+use super::{NAME, STORM};
+use crate::ledger::{Clerk, Ledger};
+use crate::{Failure, Report, Summary};
+
+/// How long recovery may take once faults have stopped.
+const CALM_MAX: Duration = Duration::from_secs(150);
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Script {
+    pub(super) seed: u64,
+    pub(super) weather: Weather,
+    pub(super) plan: Vec<Planned>,
+    /// If set, only these mishaps befall messages.
+    pub(super) mishaps: Option<BTreeSet<MessageFault>>,
+}
+
+pub(super) struct Run {
+    script: Script,
+    world: World<Clerk>,
+    acknowledged: BTreeSet<u64>,
+    /// Values that somebody asked for: nothing else may ever be in the ledger.
+    asked: BTreeSet<u64>,
+}
+
+impl Run {
+    pub(super) fn new(script: Script, trace: bool, record: bool) -> Self {
+        let make = |node, seed| (Ledger::default(), Clerk::new(node, seed));
+        let mut world = World::new(script.seed, script.weather.world(trace), make);
+        if let Some(mishaps) = &script.mishaps {
+            world.network().only(mishaps.clone());
+        }
+        if record {
+            world.network().record();
+        }
+        Self { script, world, acknowledged: BTreeSet::new(), asked: BTreeSet::new() }
+    }
+
+    pub(super) fn run(&mut self) -> Result<(), Failure> {
+        self.storm()?;
+        self.calm()
+    }
+
+    /// The mishaps that befell messages, if they were recorded.
+    pub(super) fn mishaps(&mut self) -> Vec<MessageFault> {
+        self.world.network().recorded().to_vec()
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.world.now()
+    }
+
+    /// Faults and writes.
+    fn storm(&mut self) -> Result<(), Failure> {
+        for Planned { at, deed } in std::mem::take(&mut self.script.plan) {
+            self.world.run_until(at)?;
+            self.collect();
+            self.perform(&deed)?;
+        }
+        self.world.run_until(Time::ZERO + STORM)?;
+        self.collect();
+        Ok(())
+    }
+
+    fn perform(&mut self, deed: &Deed) -> Result<(), Failure> {
+        let world = &mut self.world;
+        match deed {
+            Deed::Write { node, value } => self.write(*node, *value)?,
+            Deed::Crash { node, noticed } => world.crash(*node, *noticed),
+            Deed::Restart { node } => world.restart(*node),
+            Deed::Stop { node, duration } => world.pause(*node, *duration),
+            Deed::Split { side } => self.split(side, None),
+            Deed::Bridge { side, bridge } => self.split(side, Some(*bridge)),
+            Deed::CutOneWay { from, to } => world.cut_one_way(*from, *to),
+            Deed::Deafen { node } => {
+                world.ids().into_iter().for_each(|from| world.cut_one_way(from, *node));
+            }
+            Deed::Mute { node } => {
+                world.ids().into_iter().for_each(|to| world.cut_one_way(*node, to));
+            }
+            Deed::Heal => world.heal(),
+            Deed::Disk { node, slow } => world.make_disk(*node, self.script.weather.disk(*slow)),
+        }
+        Ok(())
+    }
+
+    fn split(&mut self, side: &[NodeId], bridge: Option<NodeId>) {
+        let others: Vec<NodeId> =
+            self.world.ids().into_iter().filter(|id| !side.contains(id)).collect();
+        for a in side.iter().filter(|id| Some(**id) != bridge) {
+            for b in others.iter().filter(|id| Some(**id) != bridge) {
+                self.world.cut(*a, *b);
+            }
+        }
+    }
+
+    fn write(&mut self, node: NodeId, value: u64) -> Result<(), Failure> {
+        self.world.say(Some(node), || format!("is asked to write {value}"));
+        self.asked.insert(value);
+        self.world.request(node, value)?;
+        Ok(())
+    }
+
+    fn collect(&mut self) {
+        for (node, value) in self.world.take_replies() {
+            self.world.say(Some(node), || format!("tells that {value} is written"));
+            self.acknowledged.insert(value);
+        }
+    }
+
+    /// Faults stop; everything must come good.
+    fn calm(&mut self) -> Result<(), Failure> {
+        self.world.say(None, || "the faults stop".to_string());
+        self.world.heal();
+        self.world.make_network(NetworkOptions::default());
+        self.world.make_disks(StoreOptions::default());
+        self.world.ids().into_iter().for_each(|id| self.world.restart(id));
+        let end = self.world.now() + CALM_MAX;
+        let first = self.asked.last().copied().unwrap_or(0) + 1;
+        // Servers that were stopped may still be: the last writes go in once all can take them.
+        self.world.run_for(Duration::from_secs(5))?;
+        for value in first..first + 3 {
+            self.write(NodeId(1 + value % self.script.weather.nodes), value)?;
+        }
+        loop {
+            self.world.run_for(TICK)?;
+            self.collect();
+            let written = (first..first + 3).all(|value| self.acknowledged.contains(&value));
+            match self.disagreement() {
+                None if written => return self.nothing_is_lost(),
+                _ if self.world.now() < end => {}
+                Some(what) => return Err(Failure::liveness("agreement", what)),
+                None => {
+                    let what = "the last values were never written".to_string();
+                    return Err(Failure::liveness("progress", what));
+                }
+            }
+        }
+    }
+
+    /// What still differs between the servers.
+    fn disagreement(&self) -> Option<String> {
+        let leader = self.world.leader().and_then(|id| self.world.replica(id));
+        let Some(leader) = leader else { return Some("nobody leads".to_string()) };
+        let expected = (leader.raft().last(), leader.raft().commit(), leader.machine().digest());
+        for replica in self.world.up() {
+            let raft = replica.raft();
+            let found = (raft.last(), raft.commit(), replica.machine().digest());
+            if found != expected || replica.applied().index != raft.commit() {
+                return Some(format!(
+                    "{} has last {}, commit {}, applied {}; the leader {} {} {}",
+                    raft.node(),
+                    found.0,
+                    found.1,
+                    replica.applied(),
+                    leader.raft().node(),
+                    expected.0,
+                    expected.1
+                ));
+            }
+        }
+        None
+    }
+
+    /// Every acknowledged value is there, once; nothing is there that nobody wrote.
+    fn nothing_is_lost(&self) -> Result<(), Failure> {
+        let Some(replica) = self.world.up().next() else { return Ok(()) };
+        let mut times = BTreeMap::new();
+        for value in replica.machine().values() {
+            *times.entry(*value).or_insert(0) += 1;
+        }
+        let acknowledged = &self.acknowledged;
+        if let Some(lost) = acknowledged.iter().find(|value| !times.contains_key(value)) {
+            let what = format!("value {lost} was acknowledged and is lost");
+            return Err(Failure::safety("nothing acknowledged is lost", what));
+        }
+        if let Some((value, times)) = times.iter().find(|(_, times)| **times > 1) {
+            let what = format!("value {value} was written {times} times");
+            return Err(Failure::safety("exactly once", what));
+        }
+        if let Some(phantom) = times.keys().find(|value| !self.asked.contains(value)) {
+            let what = format!("value {phantom} was never asked for");
+            return Err(Failure::safety("nothing out of the air", what));
+        }
+        Ok(())
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        Summary::of(self.script.seed, &self.world)
+    }
+
+    pub(super) fn report(&self, failure: Failure) -> Report {
+        let setting = self.script.weather.to_string();
+        Report::of(NAME.to_string(), self.script.seed, setting, failure, &self.world)
+    }
+}

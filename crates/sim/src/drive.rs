@@ -1,0 +1,411 @@
+//! How the world is driven: one queue of events in virtual time, one step at a time, and after each step the
+//! checks. It keeps the rules of `contracts::Process` as `server` does.
+
+use std::time::Duration;
+
+use quorate_contracts::{
+    Entry, EntryId, Gate, Input, LogIndex, NodeId, Output, Process, Record, Recovered, Service,
+    SnapshotInput, Time, When,
+};
+use quorate_raft::{Body, Config, Replica, ReplicaMessage};
+
+use crate::situations::Before;
+use crate::traffic::{describe, is_request};
+use crate::world::{MessageOf, World};
+use crate::{Happening, MemoryStore, NodeState, Situation, Violation};
+
+/// A server that finds work for ever without time passing has a deadline that it never serves.
+const EVENTS_AT_ONE_INSTANT_MAX: u64 = 100_000;
+
+/// What waits for a write.
+pub(crate) enum Gated<S: Service> {
+    Send(NodeId, MessageOf<S>),
+    Reply(S::Reply),
+}
+
+/// What is going to happen.
+pub(crate) enum Event<S: Service> {
+    /// A message arrives.
+    Deliver { to: NodeId, from: NodeId, number: u64, message: MessageOf<S> },
+    /// A connection was lost.
+    Lost { to: NodeId, member: NodeId },
+    /// A deadline, or the end of a batch.
+    Wake { node: NodeId, life: u64 },
+    /// The write in flight is durable.
+    Synced { node: NodeId, life: u64 },
+    /// The disk read something, or did something to a snapshot file.
+    FromDisk { node: NodeId, life: u64, news: DiskNews },
+}
+
+pub(crate) enum DiskNews {
+    Read(LogIndex, Vec<Entry>),
+    Snapshot(SnapshotInput),
+}
+
+impl<S: Service> Event<S> {
+    fn target(&self) -> (NodeId, Option<u64>) {
+        match self {
+            Self::Deliver { to, .. } | Self::Lost { to, .. } => (*to, None),
+            Self::Wake { node, life }
+            | Self::Synced { node, life }
+            | Self::FromDisk { node, life, .. } => (*node, Some(*life)),
+        }
+    }
+}
+
+type Checked = Result<(), Violation>;
+
+impl<S: Service> World<S>
+where
+    S::Message: Clone,
+{
+    /// A client of a server that is up asks for something; false if it is down or stopped.
+    pub fn request(&mut self, node: NodeId, request: S::Request) -> Result<bool, Violation> {
+        let reachable = self
+            .nodes
+            .get(&node)
+            .is_some_and(|n| n.process.is_some() && n.paused_until <= self.now);
+        if reachable {
+            let done = self.step(node, Input::Requested(request));
+            self.caught(done)?;
+        }
+        Ok(reachable)
+    }
+
+    /// Lets everything happen that is due by `until`.
+    pub fn run_until(&mut self, until: Time) -> Checked {
+        while let Some((at, event)) = self.queue.pop_until(until) {
+            if at > self.now {
+                (self.now, self.events_at_now) = (at, 0);
+            }
+            self.comes_to_rest(&event)?;
+            let done = self.happen(event);
+            self.caught(done)?;
+        }
+        self.now = self.now.max(until);
+        Ok(())
+    }
+
+    /// Lets the next `duration` happen.
+    pub fn run_for(&mut self, duration: Duration) -> Checked {
+        self.run_until(self.now + duration)
+    }
+
+    fn comes_to_rest(&mut self, event: &Event<S>) -> Checked {
+        self.events_at_now += 1;
+        if self.events_at_now <= EVENTS_AT_ONE_INSTANT_MAX {
+            return Ok(());
+        }
+        let (node, _) = event.target();
+        let reason = self.replica(node).and_then(Process::deadline).map(|(_, reason)| reason);
+        let what = format!("{node} never comes to rest: {reason:?}");
+        Err(Violation { property: "Rest", what })
+    }
+
+    fn caught(&mut self, done: Checked) -> Checked {
+        if let Err(violation) = &done {
+            self.note(|| Happening::Violated { text: violation.to_string() });
+        }
+        done
+    }
+
+    pub(crate) fn start(&mut self, id: NodeId, recovered: Recovered) {
+        let seed = self.seeds.next_u64();
+        let (machine, service) = (self.make)(id, seed);
+        let voters = (1..=self.options.nodes).map(NodeId);
+        let mut config = Config::new(id, voters);
+        config.timing = self.options.timing;
+        config.limits = self.options.limits;
+        if recovered.snapshot.is_some() {
+            self.situations.reach(Situation::StartedFromSnapshot);
+        }
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let mut gate = Gate::default();
+        gate.open(recovered.mark, |_: Gated<S>| {});
+        node.gate = gate;
+        let replica = Replica::new(config, recovered, machine, service, seed);
+        self.safety.started(&replica);
+        node.process = Some(replica);
+        if let Some(state) = self.options.trace.then(|| self.state(id)).flatten() {
+            self.note(|| Happening::State(state));
+        }
+        self.schedule_wake(id);
+    }
+
+    fn happen(&mut self, event: Event<S>) -> Checked {
+        let (node, life) = event.target();
+        let Some(target) = self.nodes.get_mut(&node) else { return Ok(()) };
+        if target.process.is_none() || life.is_some_and(|life| life != target.life) {
+            self.situations.reach(Situation::ToTheDead);
+            return Ok(());
+        }
+        if let Event::Wake { .. } = event {
+            // An earlier deadline took its place: that one has a wake-up of its own.
+            if target.wake_at != Some(self.now) {
+                return Ok(());
+            }
+            target.wake_at = Some(self.now.max(target.paused_until));
+        }
+        if target.paused_until > self.now {
+            self.situations.reach(Situation::Resumed);
+            self.queue.push(target.paused_until, event);
+            return Ok(());
+        }
+        match event {
+            Event::Deliver { from, number, message, .. } => {
+                self.arrive(node, from, number, message)
+            }
+            Event::Lost { member, .. } => self.step(node, Input::MemberLost { member }),
+            Event::Wake { .. } => self.wake(node),
+            Event::Synced { .. } => self.synced(node),
+            Event::FromDisk { news, .. } => self.step(
+                node,
+                match news {
+                    DiskNews::Read(from, entries) => Input::Read { from, entries },
+                    DiskNews::Snapshot(news) => Input::Snapshot(news),
+                },
+            ),
+        }
+    }
+
+    fn arrive(&mut self, at: NodeId, from: NodeId, number: u64, message: MessageOf<S>) -> Checked {
+        self.hash.mix(from.0);
+        self.note(|| Happening::Arrived { message: number, to: at });
+        if self.options.measure {
+            self.traffic.arrives(at, &message);
+        }
+        if let Some(replica) = self.nodes.get(&at).and_then(|node| node.process.as_ref()) {
+            self.situations.arrives::<S>(replica.raft(), &message);
+        }
+        self.step(at, Input::Received { from, message })
+    }
+
+    fn wake(&mut self, id: NodeId) -> Checked {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        node.wake_at = None;
+        let local = node.clock.local(self.now);
+        let due =
+            node.process.as_ref().and_then(Process::deadline).is_some_and(|(at, _)| at <= local);
+        if due {
+            self.step(id, Input::Wake)
+        } else {
+            self.schedule_wake(id);
+            Ok(())
+        }
+    }
+
+    fn synced(&mut self, id: NodeId) -> Checked {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let mark = node.store.complete();
+        let mut released = Vec::new();
+        node.gate.open(mark, |output| released.push(output));
+        self.note(|| Happening::Durable { node: id, mark });
+        for output in released {
+            self.release(id, output)?;
+        }
+        self.step(id, Input::Persisted { mark })
+    }
+
+    /// One step of a server, what follows from it, and the checks.
+    fn step(&mut self, id: NodeId, input: Input<Replica<S>>) -> Checked {
+        self.events += 1;
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let local = node.clock.local(self.now);
+        let Some(process) = node.process.as_mut() else { return Ok(()) };
+        let before = Before::of(process.raft());
+        let mut out = Vec::new();
+        process.step(local, input, &mut out);
+        for output in out {
+            self.carry_out(id, output)?;
+        }
+        self.flush(id);
+        self.check(id)?;
+        self.observe(id, before);
+        self.schedule_wake(id);
+        Ok(())
+    }
+
+    fn carry_out(&mut self, id: NodeId, output: Output<Replica<S>>) -> Checked {
+        match output {
+            Output::Persist { mark, record } => {
+                self.check_record(id, &record)?;
+                self.note(|| Happening::Wrote {
+                    node: id,
+                    mark,
+                    truncated: record.truncate_from,
+                    entries: record.entries.iter().map(|entry| entry.id).collect(),
+                });
+                if let Some(node) = self.nodes.get_mut(&id) {
+                    node.store.persist(mark, record);
+                }
+            }
+            Output::Send { when, to, message } => {
+                self.check_promise(id, when, &message)?;
+                self.gate(id, when, Gated::Send(to, message))?;
+            }
+            Output::Reply { when, reply } => self.gate(id, when, Gated::Reply(reply))?,
+            Output::ReadLog { from, to, bytes_max } => {
+                self.situations.reach(Situation::EntriesFromDisk);
+                self.ask_disk(id, |store| {
+                    Some(DiskNews::Read(from, store.read_log(from, to, bytes_max)))
+                });
+            }
+            Output::Snapshot(work) => {
+                self.ask_disk(id, |store| store.snapshot(work).map(DiskNews::Snapshot));
+            }
+        }
+        Ok(())
+    }
+
+    fn gate(&mut self, id: NodeId, when: When, output: Gated<S>) -> Checked {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        match node.gate.pass(when, output) {
+            Some(output) => self.release(id, output),
+            None => Ok(()),
+        }
+    }
+
+    fn release(&mut self, id: NodeId, output: Gated<S>) -> Checked {
+        match output {
+            Gated::Send(to, message) => self.send(id, to, message),
+            Gated::Reply(reply) => {
+                self.replies.push((id, reply));
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: MessageOf<S>) -> Checked {
+        if let ReplicaMessage::Raft(raft) = &message {
+            self.safety.leaves(from, to, raft)?;
+        }
+        if self.options.measure {
+            self.traffic.leaves(&message);
+        }
+        self.messages += 1;
+        let number = self.messages;
+        let arrivals = self.network.arrivals(from, to, is_request(&message));
+        let now = self.now;
+        self.note(|| Happening::Sent {
+            message: number,
+            from,
+            to,
+            about: describe(&message),
+            arrives: arrivals.iter().flatten().map(|delay| now + *delay).collect(),
+        });
+        let [first, second] = arrivals;
+        if let Some(delay) = second {
+            self.situations.reach(Situation::Doubled);
+            let message = message.clone();
+            self.queue.push(now + delay, Event::Deliver { to, from, number, message });
+        }
+        if let Some(delay) = first {
+            self.queue.push(now + delay, Event::Deliver { to, from, number, message });
+        }
+        Ok(())
+    }
+
+    fn ask_disk(&mut self, id: NodeId, work: impl FnOnce(&mut MemoryStore) -> Option<DiskNews>) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(news) = work(&mut node.store) else { return };
+        if let DiskNews::Snapshot(SnapshotInput::Finished { .. }) = &news {
+            self.situations.reach(Situation::SnapshotFinished);
+            let changing = |r: &Replica<S>| !r.raft().membership().outgoing.is_empty();
+            if node.process.as_ref().is_some_and(changing) {
+                self.situations.reach(Situation::SnapshotDuringChange);
+            }
+        }
+        let at = self.now + node.store.draw_latency();
+        self.queue.push(at, Event::FromDisk { node: id, life: node.life, news });
+    }
+
+    fn flush(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if let Some(latency) = node.store.flush() {
+            let event = Event::Synced { node: id, life: node.life };
+            self.queue.push(self.now + latency, event);
+        }
+    }
+
+    pub(crate) fn schedule_wake(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some((local, _)) = node.process.as_ref().and_then(Process::deadline) else { return };
+        let at =
+            if local <= node.clock.local(self.now) { self.now } else { node.clock.global(local) };
+        if node.wake_at.is_none_or(|scheduled| at < scheduled) {
+            node.wake_at = Some(at);
+            self.queue.push(at, Event::Wake { node: id, life: node.life });
+        }
+    }
+
+    fn check_record(&mut self, id: NodeId, record: &Record) -> Checked {
+        match self.nodes.get(&id).and_then(|node| node.process.as_ref()) {
+            Some(replica) => {
+                let removed = self.safety.writes(replica, record)?;
+                if let Some((first, last)) = removed {
+                    self.situations.removed(first, last);
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// **Durable before acknowledged**: what a follower vouches for is on its disk by the time that the
+    /// message may leave (RAFT-15). Seen with a god's view of the disk.
+    fn check_promise(&self, id: NodeId, when: When, message: &MessageOf<S>) -> Checked {
+        let ReplicaMessage::Raft(raft) = message else { return Ok(()) };
+        let Body::Accepted { matched, .. } = raft.body else { return Ok(()) };
+        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        let term = node.process.as_ref().and_then(|replica| replica.raft().term_at(matched));
+        let Some(term) = term.filter(|_| matched > LogIndex::ZERO) else { return Ok(()) };
+        let entry = EntryId::new(matched, term);
+        if node.store.holds_by(entry, when) {
+            return Ok(());
+        }
+        let what = format!("{id} acknowledges {entry} {when}, which its disk will not have then");
+        Err(Violation { property: "Durable before acknowledged", what })
+    }
+
+    fn check(&mut self, id: NodeId) -> Checked {
+        let nodes = &self.nodes;
+        let Some(replica) = nodes.get(&id).and_then(|node| node.process.as_ref()) else {
+            return Ok(());
+        };
+        let raft = replica.raft();
+        self.hash.mix(self.now.as_nanos() ^ id.0 << 56);
+        self.hash.mix(raft.last().index.0 << 32 ^ raft.commit().0 << 8 ^ raft.term().0);
+        let durable = |entry: EntryId| {
+            raft.membership().is_quorum(|n| nodes.get(&n).is_some_and(|n| n.store.holds(entry)))
+        };
+        self.safety.stepped(replica, durable)
+    }
+
+    fn observe(&mut self, id: NodeId, before: Before) {
+        let Some(replica) = self.nodes.get(&id).and_then(|node| node.process.as_ref()) else {
+            return;
+        };
+        self.situations.stepped(before, replica);
+        if replica.raft().is_leader() && !before.led(replica.raft().term()) {
+            let others = self.nodes.values().filter_map(|node| node.process.as_ref());
+            let leading = others.map(Replica::raft).filter(|r| r.is_leader() && r.node() != id);
+            let leading = leading.map(|r| (r.node(), r.term()));
+            self.situations.elected(replica.raft().term(), leading);
+        }
+        if self.options.trace {
+            self.note_state(id);
+        }
+    }
+
+    /// Notes how a server looks, if it looks different.
+    fn note_state(&mut self, id: NodeId) {
+        let Some(state) = self.state(id) else { return };
+        let known = self.trace.iter().rev().find_map(|event| match &event.what {
+            Happening::State(known @ NodeState { node, .. }) if *node == id => Some(*known),
+            _ => None,
+        });
+        if known != Some(state) {
+            self.note(|| Happening::State(state));
+        }
+    }
+}
