@@ -29,9 +29,10 @@ impl<'a> Command<'a> {
         out.u8(VERSION);
         out.u64(self.unix_ms as u64);
         match &self.body {
-            Body::CreateSession { server, password, timeout_ms } => {
+            Body::CreateSession { server, nonce, password, timeout_ms } => {
                 out.u8(tag::CREATE_SESSION);
                 out.u64(server.0);
+                out.u64(nonce.0);
                 out.raw(password);
                 out.u32(*timeout_ms);
             }
@@ -70,6 +71,7 @@ impl<'a> Command<'a> {
         let body = match input.u8()? {
             tag::CREATE_SESSION => Body::CreateSession {
                 server: NodeId(input.u64()?),
+                nonce: RequestId(input.u64()?),
                 password: input.array()?,
                 timeout_ms: input.u32()?,
             },
@@ -254,7 +256,12 @@ mod tests {
             op,
         };
         let bodies = [
-            Body::CreateSession { server: NodeId(2), password: [7; 16], timeout_ms: 4_000 },
+            Body::CreateSession {
+                server: NodeId(2),
+                nonce: RequestId(8),
+                password: [7; 16],
+                timeout_ms: 4_000,
+            },
             Body::Attach {
                 session: SessionId(5),
                 server: NodeId(2),

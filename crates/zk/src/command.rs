@@ -76,10 +76,13 @@ pub struct Command<'a> {
 /// What a command does.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Body<'a> {
-    /// Creates a session with attachment 1.
+    /// Creates a session with attachment 1. Recognised by `server` and `nonce` when it comes twice: a second
+    /// session would be nobody's.
     CreateSession {
         /// The server that the client is connected to.
         server: NodeId,
+        /// The proposal's id.
+        nonce: RequestId,
         /// What the client must show to attach again.
         password: [u8; 16],
         /// Negotiated timeout in milliseconds.
@@ -199,9 +202,9 @@ pub enum Outcome {
     AttachRefused,
     /// The write was carried out or refused; either way it consumed its sequence number.
     Done(Result<OpReply, ErrorCode>),
-    /// This sequence number was applied before. Nothing was changed.
+    /// This sequence number, or this creation of a session, was applied before. Nothing was changed.
     Duplicate,
-    /// An earlier sequence number is missing. Nothing was changed.
+    /// An earlier sequence number is missing, and may still come. Nothing was changed.
     Gap,
     /// The session was attached elsewhere since. Nothing was changed.
     Moved,

@@ -3,27 +3,25 @@
 //! Order (ZK-12): of one entry, notifications are written first, then the reply to the write that caused
 //! them, then the reads that waited for it, which see exactly the state after it.
 
-use quorate_contracts::{RequestId, Time};
+use bytes::Bytes;
+use quorate_contracts::{RequestId, ServiceOutput, Time};
 
 use super::connection::PendingWrite;
-use super::{ConnectionId, Outputs, Server};
+use super::statistics::LastRequest;
+use super::{ConnectionId, Outputs, PROPOSE_AGAIN, Server};
 use crate::command::{ErrorCode, Event, OpReply, Outcome};
 use crate::tree::{Tree, permits, perms};
-use crate::wire::{ReplyHeader, multi_reply, notification, opcode, packet, single_reply};
+use crate::wire::{
+    ReplyHeader, RequestHeader, multi_reply, notification, opcode, packet, single_reply,
+};
 
 impl Server {
     /// Tells those who watch, and learns of sessions that moved or ended.
-    pub(super) fn tell_events(
-        &mut self,
-        now: Time,
-        events: &[Event],
-        tree: &Tree,
-        out: &mut Outputs,
-    ) {
+    pub(super) fn tell_events(&mut self, events: &[Event], tree: &Tree, out: &mut Outputs) {
         for event in events {
             match event {
                 Event::SessionEnded { session, expired } => {
-                    self.liveness.ended(*session);
+                    self.session_ended(*session);
                     let here = self.sessions.get(session).copied();
                     if let (Some(connection), true) = (here, *expired) {
                         self.close(connection, out);
@@ -32,7 +30,7 @@ impl Server {
                 // A connection that the session has left stays, as in ZooKeeper, until it writes: then it
                 // is told that the session has moved.
                 Event::SessionAttached { session, .. } => {
-                    self.liveness.attached(now, *session, tree);
+                    self.session_attached(*session, tree);
                 }
                 event => self.notify(event, out),
             }
@@ -68,9 +66,12 @@ impl Server {
         out: &mut Outputs,
     ) {
         if let Outcome::SessionCreated { session } = outcome {
-            self.liveness.attached(now, session, tree);
+            self.session_attached(session, tree);
         }
         let Some(id) = id else { return };
+        if let Outcome::SessionCreated { session } = outcome {
+            self.end_orphan(id, session, out);
+        }
         let Some(connection) = self.pending.get(&id).copied() else { return };
         match outcome {
             Outcome::SessionCreated { .. } | Outcome::Attached { .. } | Outcome::AttachRefused => {
@@ -85,11 +86,52 @@ impl Server {
             Outcome::SessionExpired => {
                 self.dismiss(connection, id, ErrorCode::SessionExpired, tree, out);
             }
-            // Something before it was lost: nothing later may take effect.
-            Outcome::Gap => self.close(connection, out),
+            Outcome::Gap => self.fill_gap(now, connection, out),
             // Its first copy was answered, or will be when its turn comes.
             Outcome::Duplicate | Outcome::Expired(_) => {}
         }
+    }
+
+    /// Something before it was lost on its way, and nothing later took effect: all that waits is proposed again,
+    /// in order. Copies from before that may make the same complaint for a while.
+    fn fill_gap(&mut self, now: Time, connection: ConnectionId, out: &mut Outputs) {
+        if let Some(known) = self.connections.get_mut(&connection)
+            && !known.held
+            && !known.was_repeated(now, PROPOSE_AGAIN)
+        {
+            out.extend(known.propose_again(now).cloned().map(ServiceOutput::Propose));
+        }
+    }
+
+    /// What was refused has got through, or reads that were kept are answered: the writes behind may go.
+    fn release_held(&mut self, now: Time, connection: ConnectionId, out: &mut Outputs) {
+        let Some(known) = self.connections.get_mut(&connection) else { return };
+        if known.has_caught_up() || std::mem::take(&mut known.held) {
+            out.extend(known.propose_again(now).cloned().map(ServiceOutput::Propose));
+            known.forget_retries();
+        }
+    }
+
+    fn take_write(&mut self, connection: ConnectionId, id: RequestId) -> Option<Box<PendingWrite>> {
+        let known = self.connections.get_mut(&connection)?;
+        let before = known.waiting_bytes;
+        let write = known.take_write(id);
+        self.waiting_bytes -= before - known.waiting_bytes;
+        write
+    }
+
+    /// Counts a request that is answered.
+    pub(super) fn account(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        header: RequestHeader,
+        arrived: Time,
+        tree: &Tree,
+    ) {
+        let last = LastRequest { header, zxid: tree.last_zxid(), unix_ms: self.unix_ms };
+        self.statistics.answered(now, arrived);
+        self.with(connection, |c| c.statistics.answered(now, arrived, last));
     }
 
     /// A write took effect, or was refused: the reply, and the reads that waited for it.
@@ -102,8 +144,7 @@ impl Server {
         tree: &Tree,
         out: &mut Outputs,
     ) {
-        let write = self.connections.get_mut(&connection).and_then(|c| c.take_write(id));
-        let Some(write) = write else { return };
+        let Some(write) = self.take_write(connection, id) else { return };
         let error = result.as_ref().map_or_else(|error| *error as i32, |_| 0);
         let header = ReplyHeader { xid: write.header.xid, zxid: tree.last_zxid(), error };
         let reply = packet(header, |body| match result {
@@ -111,27 +152,36 @@ impl Server {
             Ok(reply) => single_reply(reply, write.header.opcode, body),
             Err(_) => {}
         });
-        self.statistics.answered(now, write.arrived);
+        self.account(now, connection, write.header, write.arrived, tree);
         self.write(connection, reply, out);
         if write.header.opcode == opcode::CLOSE_SESSION {
             return self.close(connection, out);
         }
+        self.with(connection, |c| c.held &= c.waiting() > 0);
         self.answer_waiting_reads(now, connection, tree, out);
         self.let_go_on(connection, out);
     }
 
-    fn answer_waiting_reads(
+    /// Answers the reads that no write is before any more.
+    pub(super) fn answer_waiting_reads(
         &mut self,
         now: Time,
         connection: ConnectionId,
         tree: &Tree,
         out: &mut Outputs,
     ) {
-        while let Some((packet, arrived)) =
-            self.connections.get_mut(&connection).and_then(|c| c.take_read())
-        {
+        while let Some((packet, arrived)) = self.take_read(connection) {
             self.answer_read(now, connection, &packet, arrived, tree, out);
         }
+        self.release_held(now, connection, out);
+    }
+
+    fn take_read(&mut self, connection: ConnectionId) -> Option<(Bytes, Time)> {
+        let known = self.connections.get_mut(&connection)?;
+        let before = known.waiting_bytes;
+        let read = known.take_read();
+        self.waiting_bytes -= before - known.waiting_bytes;
+        read
     }
 
     /// The session is not this connection's any more.
@@ -143,7 +193,7 @@ impl Server {
         tree: &Tree,
         out: &mut Outputs,
     ) {
-        let write = self.connections.get_mut(&connection).and_then(|c| c.take_write(id));
+        let write = self.take_write(connection, id);
         if let Some(PendingWrite { header, .. }) = write.as_deref() {
             self.reply_error(connection, *header, error as i32, tree, out);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_contracts::{Proposal, RequestId, Time};
 
+use super::statistics::ConnectionStatistics;
 use crate::command::{Attachment, Identity, SessionId};
 use crate::wire::{ConnectRequest, RequestHeader};
 
@@ -25,7 +26,9 @@ pub(super) enum Stage {
 
 /// A connection.
 ///
-/// Invariant: the first request that waits is a write; a read waits only behind a write.
+/// Invariant: the first request that waits is a write, and a read waits only behind a write; but for a
+/// `slow` client, one that does not take its replies: its reads wait at the front, and no write behind
+/// them is proposed before they are answered.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     pub(super) peer: IpAddr,
@@ -37,14 +40,29 @@ pub(super) struct Connection {
     /// Who the client has proven to be.
     pub(super) identities: Vec<Identity>,
     /// Requests that are not answered yet, in order.
-    pub(super) waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Waiting>,
+    /// How many bytes they take.
+    pub(super) waiting_bytes: usize,
+    waiting_writes: usize,
     /// Number of the next write of this attachment.
     pub(super) next_sequence: u64,
     /// The driver was told to read no more.
     pub(super) paused: bool,
-    pub(super) received: u64,
+    /// When it was heard last, in the steady time of sessions.
+    pub(super) heard: Time,
+    /// Bytes that were written and that the driver has not said to be out.
+    pub(super) unread_bytes: usize,
+    /// How many of them the driver was asked about.
+    pub(super) asked_about: Option<usize>,
+    /// Reads are kept until it has taken what it was sent.
+    slow: bool,
+    /// One of its proposals was refused: those after it would leave a gap, and wait.
+    pub(super) held: bool,
     /// How often its proposals were made again since one of them was answered.
     retries: u32,
+    /// When all of them were made again last.
+    repeated: Option<Time>,
+    pub(super) statistics: ConnectionStatistics,
 }
 
 /// A request that waits.
@@ -67,8 +85,19 @@ pub(super) struct PendingWrite {
     pub(super) arrived: Time,
 }
 
+impl Waiting {
+    /// The memory that it takes, about.
+    fn bytes(&self) -> usize {
+        const OVERHEAD: usize = 100;
+        match self {
+            Self::Write(write) => OVERHEAD + write.proposal.len() + 4 * write.opcodes.len(),
+            Self::Read { packet, .. } => OVERHEAD + packet.len(),
+        }
+    }
+}
+
 impl Connection {
-    pub(super) fn new(peer: IpAddr, port: u16, secret: [u8; 16]) -> Self {
+    pub(super) fn new(peer: IpAddr, port: u16, secret: [u8; 16], steady: Time) -> Self {
         let ip = Identity { scheme: "ip".into(), id: peer.to_string() };
         Self {
             peer,
@@ -78,10 +107,18 @@ impl Connection {
             timeout_ms: 0,
             identities: vec![ip],
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            waiting_writes: 0,
             next_sequence: 1,
             paused: false,
-            received: 0,
+            heard: steady,
+            unread_bytes: 0,
+            asked_about: None,
+            slow: false,
+            held: false,
             retries: 0,
+            repeated: None,
+            statistics: ConnectionStatistics::default(),
         }
     }
 
@@ -91,6 +128,29 @@ impl Connection {
             Stage::Attached { session, .. } => Some(session),
             _ => None,
         }
+    }
+
+    /// How many requests wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether a read may be answered at once: nothing waits before it, and the client takes what it is sent.
+    pub(super) fn may_read(&mut self) -> bool {
+        self.slow |= self.waiting.is_empty() && self.asked_about.is_some();
+        self.waiting.is_empty() && !self.slow
+    }
+
+    /// Whether a write may be proposed at once.
+    pub(super) fn may_propose(&self) -> bool {
+        !self.held && !self.slow
+    }
+
+    /// One more request waits.
+    pub(super) fn wait(&mut self, waiting: Waiting) {
+        self.waiting_bytes += waiting.bytes();
+        self.waiting_writes += usize::from(matches!(waiting, Waiting::Write(_)));
+        self.waiting.push_back(waiting);
     }
 
     /// Everything that was proposed for it and is not answered, in order.
@@ -122,9 +182,23 @@ impl Connection {
         }
     }
 
-    /// All of them were proposed again.
-    pub(super) fn proposed_again(&mut self, now: Time) {
+    /// All that it waits for is to be proposed again, in order.
+    pub(super) fn propose_again(&mut self, now: Time) -> impl Iterator<Item = &Proposal> {
         self.retries += 1;
+        self.repeated = Some(now);
+        self.proposed_at(now);
+        let may = self.may_propose();
+        self.proposals().filter(move |_| may)
+    }
+
+    /// The first one is to be proposed again, to see whether it is refused again.
+    pub(super) fn probe(&mut self, now: Time) -> Option<&Proposal> {
+        self.retries += 1;
+        self.proposed_at(now);
+        self.proposals().next()
+    }
+
+    fn proposed_at(&mut self, now: Time) {
         if let Stage::Joining { proposed, .. } = &mut self.stage {
             *proposed = now;
         }
@@ -135,33 +209,64 @@ impl Connection {
         }
     }
 
+    /// Whether all was proposed again a moment ago: copies made before that may still complain of a gap.
+    pub(super) fn was_repeated(&self, now: Time, moment: Duration) -> bool {
+        self.repeated.is_some_and(|at| now < at + moment)
+    }
+
     /// What was said so far went to a leader that is gone.
     pub(super) fn forget_retries(&mut self) {
-        self.retries = 0;
+        (self.retries, self.held) = (0, false);
     }
 
     /// The write at the head, if it is this one.
     pub(super) fn take_write(&mut self, id: RequestId) -> Option<Box<PendingWrite>> {
         self.retries = 0;
-        match self.waiting.pop_front() {
+        match self.take() {
             Some(Waiting::Write(write)) if write.proposal.id() == id => Some(write),
-            Some(other) => {
-                self.waiting.push_front(other);
+            other => {
+                self.put_back(other);
                 None
             }
-            None => None,
         }
     }
 
-    /// The read at the head, if there is one.
+    /// The read at the head, if there is one. It is kept for later if the client does not take its replies; but
+    /// one before a write that was proposed must be answered from the state as it is now.
     pub(super) fn take_read(&mut self) -> Option<(Bytes, Time)> {
-        match self.waiting.pop_front() {
-            Some(Waiting::Read { packet, arrived }) => Some((packet, arrived)),
-            Some(other) => {
-                self.waiting.push_front(other);
+        self.slow |= self.asked_about.is_some() && self.waiting_writes == 0;
+        match self.take() {
+            Some(Waiting::Read { packet, arrived }) if !self.slow || self.asked_about.is_none() => {
+                Some((packet, arrived))
+            }
+            other => {
+                self.put_back(other);
                 None
             }
-            None => None,
+        }
+    }
+
+    /// Whether the reads that were kept are all answered now, so that the writes behind them may go.
+    pub(super) fn has_caught_up(&mut self) -> bool {
+        let kept = self.asked_about.is_some()
+            || matches!(self.waiting.front(), Some(Waiting::Read { .. }));
+        let caught_up = self.slow && !kept;
+        self.slow &= kept;
+        caught_up
+    }
+
+    fn take(&mut self) -> Option<Waiting> {
+        let taken = self.waiting.pop_front()?;
+        self.waiting_bytes -= taken.bytes();
+        self.waiting_writes -= usize::from(matches!(taken, Waiting::Write(_)));
+        Some(taken)
+    }
+
+    fn put_back(&mut self, taken: Option<Waiting>) {
+        if let Some(taken) = taken {
+            self.waiting_bytes += taken.bytes();
+            self.waiting_writes += usize::from(matches!(taken, Waiting::Write(_)));
+            self.waiting.push_front(taken);
         }
     }
 }

@@ -2,43 +2,13 @@
 
 use std::fmt::Write;
 
-use quorate_contracts::Time;
-
 use super::Server;
+use super::connection::Connection;
+use super::statistics::{Statistics, operation_name};
 use crate::tree::Tree;
 
 /// The ZooKeeper version that this server stands in for; clients parse its digits.
 pub(super) const VERSION: &str = concat!("3.9.3-quorate-", env!("CARGO_PKG_VERSION"));
-
-/// What was counted.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Statistics {
-    /// Packets of clients.
-    pub received: u64,
-    /// Packets to clients.
-    pub sent: u64,
-    /// Requests answered, and their latencies in microseconds.
-    answered: u64,
-    latency_sum_us: u64,
-    latency_min_us: u64,
-    latency_max_us: u64,
-}
-
-impl Statistics {
-    pub(super) fn answered(&mut self, now: Time, arrived: Time) {
-        let us = now.since(arrived).as_micros() as u64;
-        self.latency_min_us = if self.answered == 0 { us } else { self.latency_min_us.min(us) };
-        self.latency_max_us = self.latency_max_us.max(us);
-        self.latency_sum_us += us;
-        self.answered += 1;
-    }
-
-    /// Least, mean and greatest latency, in milliseconds.
-    fn latency_ms(&self) -> (u64, f64, u64) {
-        let mean = self.latency_sum_us as f64 / 1_000.0 / self.answered.max(1) as f64;
-        (self.latency_min_us / 1_000, mean, self.latency_max_us / 1_000)
-    }
-}
 
 /// What only the driver knows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -56,25 +26,37 @@ pub struct HostFacts {
 }
 
 impl Server {
+    /// The words that need a cluster say so while none is there, as ZooKeeper does.
     pub(super) fn answer_word(&mut self, word: [u8; 4], tree: &Tree) -> String {
         match &word {
             b"ruok" => "imok".to_string(),
+            b"envi" => self.envi(),
+            b"isro" if self.leader.is_none() => "null".to_string(),
             b"isro" => "rw".to_string(),
+            b"srvr" | b"stat" | b"mntr" | b"conf" | b"cons" | b"wchs" | b"dump" | b"srst"
+            | b"crst"
+                if self.leader.is_none() =>
+            {
+                "This ZooKeeper instance is not currently serving requests\n".to_string()
+            }
             b"srvr" => self.srvr(tree, false),
             b"stat" => self.srvr(tree, true),
             b"mntr" => self.mntr(tree),
             b"conf" => lines(&self.config.conf, "="),
-            b"envi" => self.envi(),
-            b"cons" => self.clients(),
+            b"cons" => format!("{}\n", self.clients(false)),
             b"wchs" => {
                 let (connections, paths) = self.watches.summary();
                 let total = self.watches.len();
                 format!("{connections} connections watching {paths} paths\nTotal watches:{total}\n")
             }
             b"dump" => dump(tree),
-            b"srst" | b"crst" => {
-                self.statistics = super::Statistics::default();
+            b"srst" => {
+                self.statistics = Statistics::default();
                 "Server stats reset.\n".to_string()
+            }
+            b"crst" => {
+                self.connections.values_mut().for_each(|c| c.statistics.reset());
+                "Connection stats reset.\n".to_string()
             }
             _ => {
                 let word = String::from_utf8_lossy(&word).into_owned();
@@ -92,13 +74,17 @@ impl Server {
     }
 
     fn outstanding(&self) -> usize {
-        self.connections.values().map(|connection| connection.waiting.len()).sum()
+        self.connections.values().map(Connection::waiting).sum()
     }
 
     fn srvr(&self, tree: &Tree, with_clients: bool) -> String {
-        let (min, mean, max) = self.statistics.latency_ms();
-        let clients =
-            if with_clients { format!("Clients:\n{}\n", self.clients()) } else { String::new() };
+        let latencies = &self.statistics.latencies;
+        let (min, mean, max) = (latencies.least_ms(), latencies.mean_ms(), latencies.greatest_ms());
+        let clients = if with_clients {
+            format!("Clients:\n{}\n", self.clients(true))
+        } else {
+            String::new()
+        };
         format!(
             "Zookeeper version: {VERSION}, built on unknown\n{clients}\
              Latency min/avg/max: {min}/{mean:.4}/{max}\nReceived: {}\nSent: {}\n\
@@ -113,24 +99,14 @@ impl Server {
         )
     }
 
-    fn clients(&self) -> String {
-        let mut text = String::new();
-        for connection in self.connections.values() {
-            let (peer, port) = (connection.peer, connection.port);
-            let (queued, received) = (connection.waiting.len(), connection.received);
-            let session = connection.session().map_or(0, |session| session.0);
-            let _ = writeln!(
-                text,
-                " /{peer}:{port}[1](queued={queued},recved={received},sent={received},\
-                 sid=0x{session:x},to={})",
-                connection.timeout_ms
-            );
-        }
-        text
+    /// A line for each connection.
+    fn clients(&self, brief: bool) -> String {
+        self.connections.values().map(|connection| client_line(connection, brief)).collect()
     }
 
     fn mntr(&self, tree: &Tree) -> String {
-        let (min, mean, max) = self.statistics.latency_ms();
+        let latencies = &self.statistics.latencies;
+        let (min, mean, max) = (latencies.least_ms(), latencies.mean_ms(), latencies.greatest_ms());
         let sessions = tree.sessions().len();
         let mut text = String::new();
         let mut line = |key: &str, value: &dyn std::fmt::Display| {
@@ -175,6 +151,46 @@ impl Server {
 
 fn lines(pairs: &[(String, String)], separator: &str) -> String {
     pairs.iter().map(|(key, value)| format!("{key}{separator}{value}\n")).collect()
+}
+
+/// One connection: in brief, or with its session and its last request.
+fn client_line(connection: &Connection, brief: bool) -> String {
+    let counted = &connection.statistics;
+    let mut text = format!(
+        " /{}:{}[1](queued={},recved={},sent={}",
+        connection.peer,
+        connection.port,
+        connection.waiting(),
+        counted.received,
+        counted.sent
+    );
+    if let (Some(session), false) = (connection.session(), brief) {
+        let (opcode, xid) =
+            counted.last.map_or((0, -1), |last| (last.header.opcode, last.header.xid));
+        let _ = write!(
+            text,
+            ",sid=0x{:x},lop={},est={},to={}",
+            session.0,
+            operation_name(opcode),
+            counted.established_unix_ms,
+            connection.timeout_ms
+        );
+        if xid >= 0 {
+            let _ = write!(text, ",lcxid=0x{xid:x}");
+        }
+        let (zxid, at) = counted.last.map_or((-1, 0), |last| (last.zxid.0, last.unix_ms));
+        let latencies = &counted.latencies;
+        let _ = write!(
+            text,
+            ",lzxid=0x{zxid:x},lresp={at},llat={},minlat={},avglat={},maxlat={}",
+            latencies.last_ms(),
+            latencies.least_ms(),
+            latencies.mean_ms() as u64,
+            latencies.greatest_ms()
+        );
+    }
+    text.push_str(")\n");
+    text
 }
 
 /// Sessions and their ephemeral znodes.

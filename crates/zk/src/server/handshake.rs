@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_contracts::{ServiceOutput, Time};
+use quorate_contracts::{RequestId, ServiceOutput, Time};
 
 use super::connection::{Connection, Stage};
 use super::{ConnectionId, Outputs, Server};
@@ -25,8 +25,8 @@ impl Server {
     ) {
         match ConnectRequest::decode(packet) {
             Ok(request) if request.last_zxid_seen > tree.last_zxid().0 => {
+                self.ahead.insert((request.last_zxid_seen, connection));
                 let stage = Stage::Ahead { request, until: now + AHEAD_MAX };
-                self.ahead += 1;
                 self.with(connection, |c| c.stage = stage);
             }
             Ok(request) => self.join(now, connection, request, out),
@@ -36,34 +36,27 @@ impl Server {
 
     /// This server may have caught up with those who were ahead of it.
     pub(super) fn admit_late_comers(&mut self, now: Time, tree: &Tree, out: &mut Outputs) {
-        if self.ahead == 0 {
-            return;
-        }
         let zxid = tree.last_zxid().0;
-        let ready = self.late_comers(|request, _| request.last_zxid_seen <= zxid);
-        for (connection, request) in ready {
-            self.ahead -= 1;
-            self.join(now, connection, request, out);
+        while let Some((_, connection)) =
+            self.ahead.first().copied().filter(|(seen, _)| *seen <= zxid)
+        {
+            self.ahead.pop_first();
+            let stage = self.connections.get(&connection).map(|known| known.stage.clone());
+            if let Some(Stage::Ahead { request, .. }) = stage {
+                self.join(now, connection, request, out);
+            }
         }
     }
 
     /// Those who waited long enough are sent away without a word: another server may serve them.
     pub(super) fn give_up_on_late_comers(&mut self, now: Time, out: &mut Outputs) {
-        let late = self.late_comers(|_, until| until <= now);
-        late.into_iter().for_each(|(connection, _)| self.close(connection, out));
-    }
-
-    fn late_comers(
-        &self,
-        chosen: impl Fn(&ConnectRequest, Time) -> bool,
-    ) -> Vec<(ConnectionId, ConnectRequest)> {
-        let ahead = |(id, connection): (&ConnectionId, &Connection)| match &connection.stage {
-            Stage::Ahead { request, until } if chosen(request, *until) => {
-                Some((*id, request.clone()))
-            }
-            _ => None,
+        let is_late = |connection: &ConnectionId| {
+            let stage = self.connections.get(connection).map(|known| &known.stage);
+            matches!(stage, Some(Stage::Ahead { until, .. }) if *until <= now)
         };
-        self.connections.iter().filter_map(ahead).collect()
+        let late: Vec<ConnectionId> =
+            self.ahead.iter().map(|(_, connection)| *connection).filter(is_late).collect();
+        late.into_iter().for_each(|connection| self.close(connection, out));
     }
 
     fn join(
@@ -79,7 +72,12 @@ impl Server {
             .clamp(self.config.session_timeout_min_ms, self.config.session_timeout_max_ms);
         let (server, session) = (self.config.node, SessionId(request.session));
         let proposal = if request.session == 0 {
-            self.proposal(|_| Body::CreateSession { server, password: secret, timeout_ms })
+            self.proposal(|nonce| Body::CreateSession {
+                server,
+                nonce,
+                password: secret,
+                timeout_ms,
+            })
         } else if let Ok(password) = request.password[..].try_into() {
             self.proposal(|nonce| Body::Attach { session, server, nonce, password, timeout_ms })
         } else {
@@ -113,9 +111,12 @@ impl Server {
             self.sessions.insert(session, connection);
         }
         self.liveness.touched_here(session);
+        let (steady, unix_ms) = (self.liveness.steady(), self.unix_ms);
         self.with(connection, |c| {
             c.stage = Stage::Attached { session, attachment };
             (c.timeout_ms, c.next_sequence) = (timeout_ms, 1);
+            (c.heard, c.statistics.established_unix_ms) = (steady, unix_ms);
+            c.forget_retries();
         });
         let response = ConnectResponse {
             timeout_ms: timeout_ms as i32,
@@ -124,6 +125,17 @@ impl Server {
             read_only: request.read_only.map(|_| false),
         };
         self.write(connection, response.encode(), out);
+    }
+
+    /// A session was created for a client that is gone: nobody knows its password, and it ends at once.
+    pub(super) fn end_orphan(&mut self, id: RequestId, session: SessionId, out: &mut Outputs) {
+        let first = self.config.first_request.0;
+        // An id of an earlier life says nothing: that life's client may well have had its answer.
+        let of_this_life = id.0.wrapping_sub(first) < self.next_request.0.wrapping_sub(first);
+        if of_this_life && !self.pending.contains_key(&id) {
+            let proposal = self.proposal(|_| Body::Expire { session, attachment: Attachment(1) });
+            out.push(ServiceOutput::Propose(proposal));
+        }
     }
 
     /// What a client takes for the end of its session.

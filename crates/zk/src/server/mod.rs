@@ -9,6 +9,7 @@
 //! | `reads` | answers from the local tree |
 //! | `watches` | who watches what |
 //! | `liveness` | who is heard, and who has expired |
+//! | `statistics` | what is counted |
 //! | `four_letter` | administrators' commands |
 //!
 //! Writes of one connection are proposed at once, many in flight; reads wait only for the connection's own
@@ -25,9 +26,11 @@ mod liveness;
 mod messages;
 mod reads;
 mod requests;
+mod statistics;
 mod watches;
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -37,9 +40,10 @@ use quorate_contracts::{NodeId, Proposal, RequestId, Service, ServiceInput, Serv
 use crate::command::{Body, Command, SessionId};
 use crate::tree::Tree;
 use connection::{Connection, Stage};
-pub use four_letter::{HostFacts, Statistics};
+pub use four_letter::HostFacts;
 use liveness::Liveness;
 pub use messages::ServerMessage;
+pub use statistics::Statistics;
 use watches::Watches;
 
 /// One connection of one client, numbered by the driver, never twice.
@@ -79,6 +83,11 @@ pub enum ClientRequest {
         /// The connection.
         connection: ConnectionId,
     },
+    /// All that was written before the driver was asked ([`ClientReply::TellWhenOut`]) has left.
+    Out {
+        /// The connection.
+        connection: ConnectionId,
+    },
     /// What only the driver knows, told about every second.
     HostFacts(HostFacts),
 }
@@ -92,6 +101,12 @@ pub enum ClientReply {
         connection: ConnectionId,
         /// The bytes.
         bytes: Bytes,
+    },
+    /// Answer with [`ClientRequest::Out`] as soon as the client's socket has taken all that was written so far:
+    /// until then, reads are kept. One question at a time.
+    TellWhenOut {
+        /// The connection.
+        connection: ConnectionId,
     },
     /// Close it, after what was sent.
     Close {
@@ -125,6 +140,14 @@ pub struct ServerConfig {
     pub connections_per_address_max: usize,
     /// Requests of one connection that may wait; beyond, nothing more is read from it.
     pub requests_in_flight_max: usize,
+    /// Bytes that such requests may take, of one connection...
+    pub bytes_in_flight_max: usize,
+    /// ... and of all: beyond, nothing more is read from connections whose requests wait.
+    pub bytes_in_flight_total_max: usize,
+    /// Bytes written to a client that it has not taken, before its reads are kept until it does...
+    pub unread_bytes_quiet: usize,
+    /// ... and before it is given up.
+    pub unread_bytes_max: usize,
     /// `key=value` lines for the word `conf`.
     pub conf: Vec<(String, String)>,
     /// Where request ids begin; the upper 32 bits are random.
@@ -141,6 +164,10 @@ impl ServerConfig {
             super_digest: None,
             connections_per_address_max: 0,
             requests_in_flight_max: 1_000,
+            bytes_in_flight_max: 4 << 20,
+            bytes_in_flight_total_max: 256 << 20,
+            unread_bytes_quiet: 1 << 20,
+            unread_bytes_max: 16 << 20,
             conf: Vec::new(),
             first_request,
         }
@@ -165,8 +192,12 @@ pub struct Server {
     next_request: RequestId,
     unix_ms: i64,
     leader: Option<NodeId>,
-    /// Clients that have seen a newer state than there is here.
-    ahead: usize,
+    /// Clients that have seen a newer state than there is here, by what they have seen.
+    ahead: BTreeSet<(i64, ConnectionId)>,
+    /// Connections from each address.
+    per_address: BTreeMap<IpAddr, usize>,
+    /// Bytes of all requests that wait.
+    waiting_bytes: usize,
     /// When to look at what is overdue.
     tick_at: Time,
 }
@@ -175,6 +206,12 @@ pub struct Server {
 const TICK: Duration = Duration::from_millis(250);
 /// Proposals are made again after this silence, at first.
 const PROPOSE_AGAIN: Duration = Duration::from_millis(1_000);
+/// A refused proposal is made again after this, at first.
+const PROBE_AGAIN: Duration = Duration::from_millis(200);
+/// A connection without a session ends after this.
+const HELLO_MAX: Duration = Duration::from_secs(10);
+/// A connection whose session is elsewhere, or gone, ends after its timeout and this.
+const SILENCE_MARGIN: Duration = Duration::from_secs(2);
 
 impl Server {
     /// A server without clients.
@@ -191,7 +228,9 @@ impl Server {
             host: HostFacts::default(),
             unix_ms: 0,
             leader: None,
-            ahead: 0,
+            ahead: BTreeSet::new(),
+            per_address: BTreeMap::new(),
+            waiting_bytes: 0,
             tick_at: Time::ZERO,
         }
     }
@@ -223,9 +262,31 @@ impl Server {
         Proposal::encode(self.config.node, id, |out| command.encode(out))
     }
 
+    /// Sends a packet. A client that takes nothing of what it is sent is given up before that grows without
+    /// bound.
     fn write(&mut self, connection: ConnectionId, bytes: Bytes, out: &mut Outputs) {
+        let Some(known) = self.connections.get_mut(&connection) else { return };
         self.statistics.sent += 1;
+        known.statistics.sent += 1;
+        // One reply may be larger than the limit, and is sent; nothing comes on top of it.
+        if known.unread_bytes > self.config.unread_bytes_max {
+            return self.close(connection, out);
+        }
+        known.unread_bytes += bytes.len();
+        let unread = known.unread_bytes;
         out.push(ServiceOutput::Reply(ClientReply::Write { connection, bytes }));
+        if unread > self.config.unread_bytes_quiet && known.asked_about.is_none() {
+            known.asked_about = Some(unread);
+            out.push(ServiceOutput::Reply(ClientReply::TellWhenOut { connection }));
+        }
+    }
+
+    /// A client has taken what the driver was asked about: it is answered again.
+    fn taken(&mut self, now: Time, connection: ConnectionId, tree: &Tree, out: &mut Outputs) {
+        let Some(known) = self.connections.get_mut(&connection) else { return };
+        known.unread_bytes -= known.asked_about.take().unwrap_or(0);
+        self.answer_waiting_reads(now, connection, tree, out);
+        self.let_go_on(connection, out);
     }
 
     /// Closes a connection, after what was written to it.
@@ -241,7 +302,16 @@ impl Server {
     fn forget(&mut self, connection: ConnectionId) {
         let Some(gone) = self.connections.remove(&connection) else { return };
         self.watches.forget(connection);
-        self.ahead -= usize::from(matches!(gone.stage, Stage::Ahead { .. }));
+        self.waiting_bytes -= gone.waiting_bytes;
+        if let Stage::Ahead { request, .. } = &gone.stage {
+            self.ahead.remove(&(request.last_zxid_seen, connection));
+        }
+        if let Entry::Occupied(mut count) = self.per_address.entry(gone.peer) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
         for id in gone.proposals().map(Proposal::id) {
             self.pending.remove(&id);
         }
@@ -257,17 +327,31 @@ impl Server {
         all.into_iter().for_each(|connection| self.close(connection, out));
     }
 
-    /// There may be a new leader, which may not know what was proposed: everything is proposed again,
-    /// in order. What was applied already is recognised by its sequence number.
-    fn propose_all_again(&mut self, now: Time, patience: Duration, out: &mut Outputs) {
+    /// There is a new leader, which may not know what was proposed: everything is proposed again, in order. What
+    /// was applied already is recognised by its sequence number.
+    fn propose_all_again(&mut self, now: Time, out: &mut Outputs) {
         for connection in self.connections.values_mut() {
-            if patience.is_zero() {
-                connection.forget_retries();
+            connection.forget_retries();
+            out.extend(connection.propose_again(now).cloned().map(ServiceOutput::Propose));
+        }
+    }
+
+    /// What nobody answered may be lost. Where a proposal was refused, the first one shows when the
+    /// others may follow.
+    fn propose_overdue_again(&mut self, now: Time, out: &mut Outputs) {
+        for connection in self.connections.values_mut() {
+            if connection.held && connection.is_overdue(now, PROBE_AGAIN) {
+                out.extend(connection.probe(now).cloned().map(ServiceOutput::Propose));
+            } else if !connection.held && connection.is_overdue(now, PROPOSE_AGAIN) {
+                out.extend(connection.propose_again(now).cloned().map(ServiceOutput::Propose));
             }
-            if connection.is_overdue(now, patience) {
-                connection.proposed_again(now);
-                out.extend(connection.proposals().cloned().map(ServiceOutput::Propose));
-            }
+        }
+    }
+
+    /// A proposal did not get into the log: those that would follow it wait, so that no gap arises (ZK-6).
+    fn refused(&mut self, id: RequestId) {
+        if let Some(connection) = self.pending.get(&id).copied() {
+            self.with(connection, |c| c.held = true);
         }
     }
 
@@ -277,11 +361,12 @@ impl Server {
         self.give_up_on_late_comers(now, out);
         self.report_touched(out);
         self.close_unsustained(now, out);
+        self.close_silent(out);
         if self.leads() {
             self.expire_silent(tree, out);
         }
         if self.leader.is_some() {
-            self.propose_all_again(now, PROPOSE_AGAIN, out);
+            self.propose_overdue_again(now, out);
         }
     }
 }
@@ -303,16 +388,15 @@ impl Service for Server {
             ServiceInput::WallClock { unix_ms } => self.unix_ms = unix_ms,
             ServiceInput::Requested(request) => self.requested(now, request, tree, out),
             ServiceInput::Applied { id, outcome, events, .. } => {
-                self.tell_events(now, events, tree, out);
+                self.tell_events(events, tree, out);
                 self.applied(now, id, outcome, tree, out);
                 self.admit_late_comers(now, tree, out);
             }
             ServiceInput::Restored => {
                 self.close_all(out);
-                self.liveness.restored(tree);
+                self.watch_over_sessions(tree);
             }
-            // Kept: it is proposed again when there is a leader, or after a while.
-            ServiceInput::Refused { .. } => {}
+            ServiceInput::Refused { id, .. } => self.refused(id),
             ServiceInput::Leader { leader, .. } => self.leader_changed(now, leader, tree, out),
             ServiceInput::Received { from, message } => self.told(now, from, message, tree, out),
         }
@@ -323,13 +407,15 @@ impl Server {
     fn requested(&mut self, now: Time, request: ClientRequest, tree: &Tree, out: &mut Outputs) {
         match request {
             ClientRequest::Opened { connection, peer, port, secret } => {
-                let like = self.connections.values().filter(|c| c.peer == peer).count();
+                let like = self.per_address.entry(peer).or_default();
                 let limit = self.config.connections_per_address_max;
-                if limit > 0 && like >= limit {
+                if limit > 0 && *like >= limit {
                     out.push(ServiceOutput::Reply(ClientReply::Close { connection }));
                     return;
                 }
-                self.connections.insert(connection, Connection::new(peer, port, secret));
+                *like += 1;
+                let opened = Connection::new(peer, port, secret, self.liveness.steady());
+                self.connections.insert(connection, opened);
             }
             ClientRequest::Packet { connection, packet } => {
                 self.packet(now, connection, packet, tree, out);
@@ -340,6 +426,7 @@ impl Server {
                 self.close(connection, out);
             }
             ClientRequest::Closed { connection } => self.forget(connection),
+            ClientRequest::Out { connection } => self.taken(now, connection, tree, out),
             ClientRequest::HostFacts(facts) => self.host = facts,
         }
     }

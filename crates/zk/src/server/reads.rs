@@ -45,7 +45,7 @@ impl Server {
         let Ok((header, request)) = Request::decode(packet_bytes) else {
             return self.close(connection, out);
         };
-        self.statistics.answered(now, arrived);
+        self.account(now, connection, header, arrived, tree);
         // The two that every client sends by the thousand write straight into the packet.
         match request {
             Request::GetData { path, watch } => {
@@ -260,7 +260,7 @@ impl Server {
         }
     }
 
-    fn identities(&self, connection: ConnectionId) -> &[Identity] {
+    pub(super) fn identities(&self, connection: ConnectionId) -> &[Identity] {
         self.connections.get(&connection).map_or(&[], |known| &known.identities)
     }
 }

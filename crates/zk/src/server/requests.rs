@@ -5,11 +5,14 @@ use bytes::Bytes;
 use quorate_contracts::{ServiceOutput, Time};
 use sha1::{Digest, Sha1};
 
-use super::connection::{PendingWrite, Stage, Waiting};
+use super::connection::{Connection, PendingWrite, Stage, Waiting};
 use super::{ClientReply, ConnectionId, Outputs, Server};
 use crate::command::{Body, ErrorCode, Identity, Op};
 use crate::tree::Tree;
 use crate::wire::{ReplyHeader, Request, RequestHeader, packet, xid};
+
+/// What a client may prove to be, in bytes: every write carries all of it.
+const IDENTITY_BYTES_MAX: usize = 16 << 10;
 
 impl Server {
     pub(super) fn packet(
@@ -22,7 +25,8 @@ impl Server {
     ) {
         self.statistics.received += 1;
         let Some(known) = self.connections.get_mut(&connection) else { return };
-        known.received += 1;
+        known.statistics.received += 1;
+        known.heard = self.liveness.steady();
         match known.stage {
             Stage::Fresh => self.connect(now, connection, &packet, tree, out),
             Stage::Attached { session, .. } => {
@@ -70,11 +74,12 @@ impl Server {
         out: &mut Outputs,
     ) {
         let Some(known) = self.connections.get_mut(&connection) else { return };
-        if known.waiting.is_empty() {
-            self.answer_read(now, connection, &packet, now, tree, out);
-        } else {
-            known.waiting.push_back(Waiting::Read { packet, arrived: now });
+        if known.may_read() {
+            return self.answer_read(now, connection, &packet, now, tree, out);
         }
+        // A copy: the packet is a piece of a larger buffer, which must not wait with it.
+        let packet = Bytes::copy_from_slice(&packet);
+        self.wait(connection, Waiting::Read { packet, arrived: now });
     }
 
     /// A write is numbered, and leaves at once; others may be on their way.
@@ -95,17 +100,29 @@ impl Server {
         let proposal =
             self.proposal(|_| Body::Write { session, attachment, sequence, identities, op });
         self.pending.insert(proposal.id(), connection);
-        out.push(ServiceOutput::Propose(proposal.clone()));
+        if self.connections.get(&connection).is_some_and(Connection::may_propose) {
+            out.push(ServiceOutput::Propose(proposal.clone()));
+        }
         let write = PendingWrite { header, opcodes, proposal, proposed: now, arrived: now };
-        self.with(connection, |c| c.waiting.push_back(Waiting::Write(Box::new(write))));
+        self.wait(connection, Waiting::Write(Box::new(write)));
     }
 
-    /// A client that sends faster than its requests are answered is not read from for a while.
+    fn wait(&mut self, connection: ConnectionId, waiting: Waiting) {
+        if let Some(known) = self.connections.get_mut(&connection) {
+            let before = known.waiting_bytes;
+            known.wait(waiting);
+            self.waiting_bytes += known.waiting_bytes - before;
+        }
+    }
+
+    /// A client that sends faster than its requests are answered is not read from for a while (ZK-20).
     fn hold_back(&mut self, connection: ConnectionId, out: &mut Outputs) {
-        let limit = self.config.requests_in_flight_max;
+        let config = &self.config;
         if let Some(known) = self.connections.get_mut(&connection)
             && !known.paused
-            && known.waiting.len() >= limit
+            && (known.waiting() >= config.requests_in_flight_max
+                || known.waiting_bytes >= config.bytes_in_flight_max
+                || known.waiting() > 0 && self.waiting_bytes >= config.bytes_in_flight_total_max)
         {
             known.paused = true;
             out.push(ServiceOutput::Reply(ClientReply::Pause { connection }));
@@ -113,12 +130,15 @@ impl Server {
     }
 
     pub(super) fn let_go_on(&mut self, connection: ConnectionId, out: &mut Outputs) {
-        let limit = self.config.requests_in_flight_max;
+        let config = &self.config;
         if let Some(known) = self.connections.get_mut(&connection)
             && known.paused
-            && known.waiting.len() <= limit / 2
+            && known.waiting() <= config.requests_in_flight_max / 2
+            && known.waiting_bytes <= config.bytes_in_flight_max / 2
+            && (known.waiting() == 0 || self.waiting_bytes < config.bytes_in_flight_total_max)
         {
             known.paused = false;
+            known.heard = self.liveness.steady();
             out.push(ServiceOutput::Reply(ClientReply::Resume { connection }));
         }
     }
@@ -139,7 +159,8 @@ impl Server {
             "world" | "ip" => Some(None),
             _ => None,
         };
-        let Some(identity) = proven else {
+        let held: usize = self.identities(connection).iter().map(|known| known.id.len()).sum();
+        let Some(identity) = proven.filter(|_| held + data.len() <= IDENTITY_BYTES_MAX) else {
             self.reply_error(connection, header, ErrorCode::AuthFailed as i32, tree, out);
             return self.close(connection, out);
         };

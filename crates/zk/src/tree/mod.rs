@@ -13,9 +13,10 @@ mod read;
 mod sessions;
 mod snapshot;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use quorate_contracts::{BadSnapshot, LogIndex, Progress, StateMachine};
+use quorate_contracts::{BadSnapshot, LogIndex, NodeId, Progress, RequestId, StateMachine};
 
 pub(crate) use acl::masked;
 use acl::{AclId, AclTable};
@@ -37,6 +38,8 @@ pub struct Tree {
     nodes: Nodes,
     acls: AclTable,
     sessions: Sessions,
+    /// What created them.
+    creations: BTreeSet<(NodeId, RequestId)>,
     last_zxid: Zxid,
     /// zxid = log index + this.
     zxid_offset: i64,
@@ -83,6 +86,7 @@ impl Tree {
             nodes: Nodes::default(),
             acls: AclTable::default(),
             sessions: Sessions::new(),
+            creations: BTreeSet::new(),
             last_zxid: Zxid(0),
             zxid_offset: 0,
             digest: 0,
@@ -94,7 +98,12 @@ impl Tree {
 
     fn apply_body(&mut self, at: At, body: &Body<'_>, events: &mut Vec<Event>) -> Outcome {
         match body {
-            Body::CreateSession { server, password, timeout_ms } => {
+            Body::CreateSession { server, nonce, .. }
+                if self.creations.contains(&(*server, *nonce)) =>
+            {
+                Outcome::Duplicate
+            }
+            Body::CreateSession { server, nonce, password, timeout_ms } => {
                 let id = (server.0 as i64 & 0x7f) << 56 | at.zxid.0 & 0x00ff_ffff_ffff_ffff;
                 let session = Session {
                     password: *password,
@@ -102,24 +111,25 @@ impl Tree {
                     attachment: Attachment(1),
                     next_sequence: 1,
                     server: *server,
-                    nonce: quorate_contracts::RequestId(0),
+                    creation: (*server, *nonce),
+                    nonces: BTreeMap::new(),
                     ephemerals: Default::default(),
                 };
                 let session_id = SessionId(id);
-                self.digest = self.digest.wrapping_add(session.digest(session_id));
-                self.sessions.insert(session_id, session);
+                self.add_session(session_id, session);
                 Outcome::SessionCreated { session: session_id }
             }
             Body::Attach { session, server, nonce, password, timeout_ms } => {
                 let known = self.sessions.get(session).filter(|s| s.password == *password);
                 let Some(known) = known else { return Outcome::AttachRefused };
-                if (known.server, known.nonce) == (*server, *nonce) {
-                    return Outcome::Attached { attachment: known.attachment };
+                if known.nonces.get(server) == Some(nonce) {
+                    let (here, attachment) = (known.server == *server, known.attachment);
+                    return if here { Outcome::Attached { attachment } } else { Outcome::Moved };
                 }
                 self.change_session(*session, |s| {
                     s.attachment = Attachment(s.attachment.0 + 1);
-                    (s.next_sequence, s.server, s.nonce) = (1, *server, *nonce);
-                    s.timeout_ms = *timeout_ms;
+                    (s.next_sequence, s.server, s.timeout_ms) = (1, *server, *timeout_ms);
+                    s.nonces.insert(*server, *nonce);
                 });
                 let attachment = self.sessions[session].attachment;
                 events.push(Event::SessionAttached {
@@ -191,6 +201,12 @@ impl Tree {
         Ok(planned.into_iter().map(|planned| self.perform(at, planned, events)).collect())
     }
 
+    fn add_session(&mut self, id: SessionId, session: Session) {
+        self.digest = self.digest.wrapping_add(session.digest(id));
+        self.creations.insert(session.creation);
+        self.sessions.insert(id, session);
+    }
+
     fn change_session(&mut self, id: SessionId, change: impl FnOnce(&mut Session)) {
         if let Some(session) = self.sessions.get_mut(&id) {
             self.digest = self.digest.wrapping_sub(session.digest(id));
@@ -207,6 +223,7 @@ impl Tree {
             self.perform_delete(at, &path, events);
         }
         if let Some(session) = self.sessions.remove(&id) {
+            self.creations.remove(&session.creation);
             self.digest = self.digest.wrapping_sub(session.digest(id));
         }
         events.push(Event::SessionEnded { session: id, expired });

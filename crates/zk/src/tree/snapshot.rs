@@ -7,7 +7,8 @@
 //! ```text
 //! version 4 | last zxid 8 | zxid offset 8
 //! lists 4   | (id 4 | list) ...
-//! sessions 4| (id 8 | password 16 | timeout 4 | attachment 8 | next sequence 8 | server 8 | nonce 8) ...
+//! sessions 4| (id 8 | password 16 | timeout 4 | attachment 8 | next sequence 8 | server 8 | created by 8 + 8
+//!           |  nonces 4 | (server 8 | nonce 8) ...) ...
 //! nodes     | (1 | node) ... | 0
 //! ```
 
@@ -102,7 +103,13 @@ fn encode_head(tree: &Tree) -> Vec<u8> {
         out.u64(session.attachment.0);
         out.u64(session.next_sequence);
         out.u64(session.server.0);
-        out.u64(session.nonce.0);
+        out.u64(session.creation.0.0);
+        out.u64(session.creation.1.0);
+        out.u32(session.nonces.len() as u32);
+        for (server, nonce) in &session.nonces {
+            out.u64(server.0);
+            out.u64(nonce.0);
+        }
     }
     out.finish().to_vec()
 }
@@ -191,8 +198,7 @@ fn decode(input: &mut WireReader<'_>) -> Result<Tree, Refused> {
     }
     for _ in 0..input.count(60)? {
         let (id, session) = decode_session(input)?;
-        tree.digest = tree.digest.wrapping_add(session.digest(id));
-        tree.sessions.insert(id, session);
+        tree.add_session(id, session);
     }
     add_nodes(&mut tree, input)?;
     if !input.is_empty() {
@@ -209,7 +215,12 @@ fn decode_session(input: &mut WireReader<'_>) -> Result<(SessionId, Session), Ma
         attachment: Attachment(input.u64()?),
         next_sequence: input.u64()?,
         server: NodeId(input.u64()?),
-        nonce: RequestId(input.u64()?),
+        creation: (NodeId(input.u64()?), RequestId(input.u64()?)),
+        nonces: {
+            let count = input.count(16)?;
+            let nonce = |_| Ok((NodeId(input.u64()?), RequestId(input.u64()?)));
+            (0..count).map(nonce).collect::<Result<_, Malformed>>()?
+        },
         ephemerals: Default::default(),
     };
     Ok((id, session))

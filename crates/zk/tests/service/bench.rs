@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::{Bytes, BytesMut};
 use quorate_contracts::{
-    EntryId, LogIndex, NodeId, Proposal, RequestId, Service, ServiceInput, ServiceOutput,
+    EntryId, LogIndex, NodeId, Proposal, Refusal, RequestId, Service, ServiceInput, ServiceOutput,
     StateMachine, Term, Time,
 };
-use quorate_zk::command::{Op, Stat, Zxid};
+use quorate_zk::command::{Body, Command, Op, Stat, Zxid};
 use quorate_zk::server::{
     ClientReply, ClientRequest, ConnectionId, Server, ServerConfig, ServerMessage,
 };
@@ -31,6 +31,12 @@ pub(crate) struct Bench {
     replies: BTreeMap<ConnectionId, Vec<u8>>,
     closed: Vec<ConnectionId>,
     paused: Vec<ConnectionId>,
+    /// Clients that do not take what they are sent.
+    stalled: Vec<ConnectionId>,
+    /// Whose taking was asked about.
+    asked: Vec<(usize, ConnectionId)>,
+    /// Writes of clients do not get into the log.
+    pub(crate) lossy: bool,
 }
 
 /// One server: its own copy of the tree.
@@ -59,14 +65,28 @@ pub(crate) enum Heard {
 impl Bench {
     /// Servers 0, 1, ... of which number 0 leads.
     pub(crate) fn new(servers: u64) -> Self {
+        Self::without_leader(servers).led()
+    }
+
+    fn led(mut self) -> Self {
+        self.elect(0, 1);
+        self.settle();
+        self
+    }
+
+    /// Servers of which none leads.
+    pub(crate) fn without_leader(servers: u64) -> Self {
         let site = |id: u64| {
             let first = RequestId(id << 32);
             let mut config = ServerConfig::new(NodeId(id + 1), first);
             config.requests_in_flight_max = 10;
+            config.bytes_in_flight_max = 100_000;
+            config.unread_bytes_quiet = 20_000;
+            config.unread_bytes_max = 200_000;
             config.super_digest = Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".to_string());
             Site { server: Server::new(config), tree: Tree::new(), applied: 0 }
         };
-        let mut bench = Self {
+        Self {
             servers: (0..servers).map(site).collect(),
             proposed: Vec::new(),
             log: Vec::new(),
@@ -76,10 +96,10 @@ impl Bench {
             replies: BTreeMap::new(),
             closed: Vec::new(),
             paused: Vec::new(),
-        };
-        bench.elect(0, 1);
-        bench.settle();
-        bench
+            stalled: Vec::new(),
+            asked: Vec::new(),
+            lossy: false,
+        }
     }
 
     /// Everybody learns of a leader.
@@ -103,6 +123,9 @@ impl Bench {
                 ServiceOutput::Reply(ClientReply::Write { connection, bytes }) => {
                     self.replies.entry(connection).or_default().extend_from_slice(&bytes);
                 }
+                ServiceOutput::Reply(ClientReply::TellWhenOut { connection }) => {
+                    self.asked.push((at, connection));
+                }
                 ServiceOutput::Reply(ClientReply::Close { connection }) => {
                     self.closed.push(connection)
                 }
@@ -118,7 +141,43 @@ impl Bench {
 
     /// What was proposed is in the log.
     pub(crate) fn commit(&mut self) {
-        self.log.append(&mut self.proposed);
+        let is_write = |proposal: &Proposal| {
+            let command = Command::decode(proposal.command()).expect("it is a command");
+            matches!(command.body, Body::Write { .. })
+        };
+        let lossy = self.lossy;
+        self.log.extend(self.proposed.drain(..).filter(|proposal| !(lossy && is_write(proposal))));
+    }
+
+    /// The leader does not take a proposal, and says so.
+    pub(crate) fn refuse(&mut self, nth: usize) {
+        let proposal = self.proposed.remove(nth);
+        let (id, reason) = (proposal.id(), Refusal::Busy);
+        self.step(proposal.origin().0 as usize - 1, ServiceInput::Refused { id, reason });
+    }
+
+    /// The client takes nothing of what it is sent, or takes it again.
+    pub(crate) fn stall(&mut self, client: Client, stalled: bool) {
+        self.stalled.retain(|connection| *connection != client.connection);
+        self.stalled.extend(stalled.then_some(client.connection));
+    }
+
+    /// Clients take what they were sent; returns whether somebody was asked about.
+    fn take_all(&mut self) -> bool {
+        let (kept, asked): (Vec<_>, Vec<_>) = std::mem::take(&mut self.asked)
+            .into_iter()
+            .partition(|(_, connection)| self.stalled.contains(connection));
+        self.asked = kept;
+        for (at, connection) in &asked {
+            let out = ClientRequest::Out { connection: *connection };
+            self.step(*at, ServiceInput::Requested(out));
+        }
+        !asked.is_empty()
+    }
+
+    /// Bytes that wait for a client.
+    pub(crate) fn unread(&self, client: Client) -> usize {
+        self.replies.get(&client.connection).map_or(0, Vec::len)
     }
 
     /// A server applies what is in the log.
@@ -137,7 +196,7 @@ impl Bench {
 
     /// Everything proposed is committed and applied everywhere, messages arrive, until all is quiet.
     pub(crate) fn settle(&mut self) {
-        while !self.proposed.is_empty() || !self.messages.is_empty() {
+        while !self.proposed.is_empty() || !self.messages.is_empty() || self.take_all() {
             self.commit();
             (0..self.servers.len()).for_each(|at| self.apply(at));
             for (from, to, message) in std::mem::take(&mut self.messages) {

@@ -4,7 +4,7 @@ use quorate_zk::command::{AclEntry, CreateMode, Op};
 use quorate_zk::tree::{anyone, perms};
 use quorate_zk::wire::{ConnectRequest, JuteReader, opcode};
 
-use crate::bench::{Bench, Heard, data_of};
+use crate::bench::{Bench, Client, Heard, data_of};
 
 pub(crate) fn create<'a>(path: &'a str, mode: CreateMode) -> Op<'a> {
     let acl = vec![AclEntry { perms: perms::ALL, identity: anyone() }];
@@ -49,16 +49,46 @@ fn writes_in_flight_survive_a_leader_change_once() {
     assert_eq!(made, 2, "{names:?}");
 }
 
-/// ZK-6: when a write is lost and a later one is not, the connection ends, and nothing later takes effect.
+/// ZK-6: when a write is lost on its way and a later one is not, both are proposed again, in order.
 #[test]
-fn a_gap_ends_the_connection() {
+fn a_gap_is_filled() {
     let mut bench = Bench::new(1);
     let (client, _) = bench.client(0);
     bench.write(client, 1, opcode::CREATE, &create("/a", CreateMode::Persistent));
     bench.proposed.clear();
-    bench.write(client, 2, opcode::CREATE, &create("/b", CreateMode::Persistent));
+    for (xid, path) in [(2, "/a/b"), (3, "/a/b/c")] {
+        bench.write(client, xid, opcode::CREATE, &create(path, CreateMode::Persistent));
+    }
     bench.settle();
-    assert!(bench.is_closed(client) && bench.tree(0).znode("/b").is_none());
+    assert_eq!(bench.story(client), ["1 ok", "2 ok", "3 ok"]);
+    assert!(!bench.is_closed(client));
+}
+
+/// ZK-6: a busy leader refuses some of a pipeline: its client notices only that it takes longer.
+#[test]
+fn a_refusal_in_the_middle_of_a_pipeline() {
+    let mut bench = Bench::new(2);
+    let (client, _) = bench.client(1);
+    let paths = ["/a", "/a/b", "/a/b/c", "/a/b/c/d"];
+    for (xid, path) in (1..).zip(paths) {
+        bench.write(client, xid, opcode::CREATE, &create(path, CreateMode::Persistent));
+    }
+    bench.refuse(0);
+    bench.settle();
+    bench.read(client, 5, opcode::EXISTS, "/a/b/c/d", false);
+    bench.set(client, 6, "/a/b", "x");
+    assert_eq!(bench.proposed, [], "what follows a refused write waits");
+    bench.pass(1_000);
+    assert_eq!(bench.story(client), ["1 ok", "2 ok", "3 ok", "4 ok", "5 ok", "6 ok"]);
+    (7..10).for_each(|xid| bench.set(client, xid, "/a/b", "y"));
+    bench.refuse(1);
+    bench.settle();
+    assert_eq!(bench.story(client), ["7 ok", "8 ok", "9 ok"], "one before it got through");
+    (10..12).for_each(|xid| bench.set(client, xid, "/a/b", "z"));
+    (0..2).for_each(|_| bench.refuse(0));
+    bench.elect(0, 2);
+    bench.settle();
+    assert_eq!(bench.story(client), ["10 ok", "11 ok"], "a new leader is asked at once");
 }
 
 /// ZK-1, ZK-2: a znode's Stat follows ZooKeeper's rules: cversion counts creations and deletions, the suffix
@@ -140,17 +170,80 @@ fn nonsense_ends_its_own_connection_only() {
     assert!(bench.is_closed(fresh) && !bench.is_closed(bystander));
 }
 
-/// ZK-20: a client with too much in flight is not read from until it was answered.
+/// ZK-20: a client with too much in flight, by number or by bytes, is not read from until it was answered.
 #[test]
 fn back_pressure() {
     let mut bench = Bench::new(1);
-    let (client, _) = bench.client(0);
+    let (many, _) = bench.client(0);
+    let (large, _) = bench.client(0);
     for xid in 1..=10 {
-        bench.set(client, xid, "/zookeeper", "x");
+        assert!(!bench.is_paused(many));
+        bench.set(many, xid, "/zookeeper", "x");
     }
-    assert!(bench.is_paused(client));
+    let data = "x".repeat(40_000);
+    for xid in 1..=3 {
+        assert!(!bench.is_paused(large));
+        bench.set(large, xid, "/zookeeper", &data);
+    }
+    assert!(bench.is_paused(many) && bench.is_paused(large));
     bench.settle();
-    assert!(!bench.is_paused(client));
+    assert!(!bench.is_paused(many) && !bench.is_paused(large));
+}
+
+fn large_znode(bench: &mut Bench, client: Client) {
+    bench.write(client, 1, opcode::CREATE, &create("/large", CreateMode::Persistent));
+    bench.set(client, 2, "/large", &"x".repeat(15_000));
+    bench.settle();
+    bench.heard(client);
+}
+
+/// ZK-20, ZK-6: a client that asks faster than it takes its answers is answered as fast as it takes them, and
+/// in order; its writes wait for the reads before them.
+#[test]
+fn replies_wait_for_a_slow_client() {
+    let mut bench = Bench::new(1);
+    let (client, _) = bench.client(0);
+    large_znode(&mut bench, client);
+    bench.stall(client, true);
+    for xid in 1..=8 {
+        bench.read(client, xid, opcode::GET_DATA, "/large", false);
+    }
+    bench.set(client, 9, "/large", "small");
+    bench.read(client, 10, opcode::GET_DATA, "/large", false);
+    bench.settle();
+    assert!(bench.unread(client) < 40_000, "{} bytes wait", bench.unread(client));
+    bench.stall(client, false);
+    bench.settle();
+    let heard = bench.heard(client);
+    let told: Vec<(i32, usize)> = heard
+        .iter()
+        .map(|heard| match heard {
+            Heard::Reply(xid, 0, record) => (*xid, record.len() / 15_000),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected: Vec<(i32, usize)> = (1..=10).map(|xid| (xid, usize::from(xid < 9))).collect();
+    assert_eq!(told, expected);
+}
+
+/// ZK-20: a client that takes nothing, and is owed more and more, is given up.
+#[test]
+fn a_client_that_never_reads() {
+    let mut bench = Bench::new(1);
+    let (deaf, _) = bench.client(0);
+    let (writer, _) = bench.client(0);
+    bench.ask(deaf, 1, opcode::ADD_WATCH, |out| {
+        out.str("/zookeeper");
+        out.int(0);
+    });
+    bench.stall(deaf, true);
+    for xid in 0..6_000 {
+        bench.set(writer, xid, "/zookeeper", "x");
+        bench.settle();
+        bench.heard(writer);
+    }
+    assert!(bench.is_closed(deaf) && !bench.is_closed(writer));
+    assert!(bench.unread(deaf) < 210_000);
 }
 
 /// ZK-18: what scripts read.
@@ -170,4 +263,37 @@ fn four_letter_words() {
     assert!(bench.word(0, *b"mntr").contains("zk_global_sessions\t1\n"));
     assert!(bench.word(0, *b"envi").starts_with("Environment:\nzookeeper.version=3.9.3-"));
     assert!(bench.word(0, *b"nope").contains("not in the whitelist"));
+}
+
+/// ZK-18: who is connected, and what was counted of it.
+#[test]
+fn connections_in_words() {
+    let mut bench = Bench::new(1);
+    let (client, session) = bench.client(0);
+    bench.set(client, 0x1a, "/zookeeper", "x");
+    bench.settle();
+    let (cons, stat) = (bench.word(0, *b"cons"), bench.word(0, *b"stat"));
+    let sid = session.session;
+    let expected = format!(
+        " /127.0.0.1:4000[1](queued=0,recved=2,sent=2,sid=0x{sid:x},lop=SETD,est=0,to=6000,lcxid=0x1a,\
+         lzxid=0x2,lresp=0,llat=0,minlat=0,avglat=0,maxlat=0)\n"
+    );
+    assert!(cons.starts_with(&expected), "{cons}");
+    let brief = "\nClients:\n /127.0.0.1:4000[1](queued=0,recved=2,sent=2)\n";
+    assert!(stat.contains(brief), "{stat}");
+    assert_eq!(bench.word(0, *b"crst"), "Connection stats reset.\n");
+    assert!(bench.word(0, *b"stat").contains("(queued=0,recved=0,sent=0)\n"));
+    assert_eq!(bench.word(0, *b"srst"), "Server stats reset.\n");
+}
+
+/// ZK-18: a server that knows no leader says so, as scripts expect, and claims no mode.
+#[test]
+fn words_without_a_leader() {
+    let mut bench = Bench::without_leader(2);
+    for word in [b"srvr", b"stat", b"mntr", b"cons", b"dump", b"wchs"] {
+        let answer = bench.word(0, *word);
+        assert_eq!(answer, "This ZooKeeper instance is not currently serving requests\n");
+    }
+    assert_eq!((bench.word(0, *b"ruok"), bench.word(0, *b"isro")), ("imok".into(), "null".into()));
+    assert!(bench.word(0, *b"envi").starts_with("Environment:\n"));
 }

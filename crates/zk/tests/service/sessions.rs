@@ -139,3 +139,89 @@ fn a_client_closes_its_session() {
     assert_eq!(bench.story(client), ["1 ok", "2 ok"]);
     assert!(bench.is_closed(client) && bench.tree(0).znode("/e").is_none());
 }
+
+/// ZK-11: a proposal to create a session that is made twice, since the first one may be lost, creates one; one for
+/// a client that is gone meanwhile leaves none behind.
+#[test]
+fn a_session_is_created_once() {
+    let mut bench = Bench::new(2);
+    let request = ConnectRequest { timeout_ms: 6_000, password: vec![0; 16], ..Default::default() };
+    let (patient, gone) = (bench.open(1), bench.open(1));
+    for client in [patient, gone] {
+        bench.send(client, request.encode().slice(4..));
+    }
+    bench.hang_up(gone);
+    bench.commit();
+    bench.elect(0, 2);
+    bench.settle();
+    assert_eq!(bench.tree(0).sessions().len(), 1);
+    assert!(!bench.is_closed(patient) && bench.unread(patient) > 0);
+}
+
+/// ZK-11: a proposal to attach a session that comes once more after the session has moved on does not take it
+/// back.
+#[test]
+fn an_old_attachment_does_not_come_back() {
+    let mut bench = Bench::new(2);
+    let (_, session) = bench.client(0);
+    let first = bench.open(0);
+    bench.send(first, again(&session).encode().slice(4..));
+    let late = bench.proposed.clone();
+    bench.settle();
+    let second = bench.open(1);
+    bench.join(second, &again(&session)).expect("it moves");
+    bench.proposed.extend(late);
+    bench.settle();
+    bench.write(second, 1, opcode::CREATE, &create("/e", CreateMode::Ephemeral));
+    bench.settle();
+    assert_eq!(bench.story(second), ["1 ok"]);
+}
+
+/// ZK-20: a connection that never says who it is ends, and so does one whose session went elsewhere, once it is silent.
+#[test]
+fn silent_connections_end() {
+    let mut bench = Bench::new(2);
+    let (left, session) = bench.client(0);
+    let new = bench.open(1);
+    bench.join(new, &again(&session)).expect("it moves");
+    let mute = bench.open(0);
+    for _ in 0..11 {
+        assert!(!bench.is_closed(mute) || bench.now > quorate_contracts::Time::from_millis(10_000));
+        bench.ask(new, -2, opcode::PING, |_| {});
+        bench.pass(1_000);
+    }
+    assert!(bench.is_closed(mute) && bench.is_closed(left) && !bench.is_closed(new));
+}
+
+/// ZK-11: a client that is not read from, since it has too much in flight, is not expired for its silence.
+#[test]
+fn back_pressure_expires_nobody() {
+    let mut bench = Bench::new(2);
+    let (client, _) = bench.client(1);
+    bench.lossy = true;
+    for xid in 1..=10 {
+        bench.set(client, xid, "/zookeeper", "x");
+    }
+    assert!(bench.is_paused(client));
+    bench.pass(20_000);
+    bench.lossy = false;
+    bench.pass(40_000);
+    assert_eq!(bench.story(client).len(), 10);
+}
+
+/// ZK-11: a session that comes back with a shorter timeout expires after the shorter one.
+#[test]
+fn a_shorter_timeout_counts_at_once() {
+    let mut bench = Bench::new(1);
+    let client = bench.open(0);
+    let long = ConnectRequest { timeout_ms: 40_000, password: vec![0; 16], ..Default::default() };
+    let session = bench.join(client, &long).expect("a session");
+    bench.hang_up(client);
+    let client = bench.open(0);
+    bench.join(client, &ConnectRequest { timeout_ms: 4_000, ..again(&session) }).expect("attached");
+    bench.hang_up(client);
+    bench.pass(3_000);
+    assert_eq!(bench.tree(0).sessions().len(), 1);
+    bench.pass(2_000);
+    assert_eq!(bench.tree(0).sessions().len(), 0);
+}

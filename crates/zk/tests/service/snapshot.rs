@@ -1,6 +1,6 @@
 //! Snapshots in slices hold the state at their beginning, whatever changes while they are taken (RAFT-19).
 
-use quorate_contracts::{LogIndex, NodeId, Progress, Random, StateMachine, WireWriter};
+use quorate_contracts::{LogIndex, NodeId, Progress, Random, RequestId, StateMachine, WireWriter};
 use quorate_zk::command::{
     AclEntry, Attachment, Body, Command, CreateMode, Op, Outcome, SessionId,
 };
@@ -17,7 +17,12 @@ struct Driver {
 impl Driver {
     fn new() -> Self {
         let mut driver = Self { tree: Tree::new(), index: 0, session: SessionId(0), sequence: 0 };
-        let body = Body::CreateSession { server: NodeId(1), password: [1; 16], timeout_ms: 4_000 };
+        let body = Body::CreateSession {
+            server: NodeId(1),
+            nonce: RequestId(1),
+            password: [1; 16],
+            timeout_ms: 4_000,
+        };
         match driver.apply(body) {
             Outcome::SessionCreated { session } => driver.session = session,
             other => panic!("{other:?}"),
