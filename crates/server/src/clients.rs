@@ -16,8 +16,8 @@ use crate::zookeeper::Arrival;
 
 /// How much is read at once, and how much may wait to be cut beyond one packet.
 const READ_BYTES: usize = 16 << 10;
-/// A client with more than this waiting for it is not read from: it must take its replies first.
-const BACKLOG_BYTES_QUIET: usize = 1 << 20;
+/// A client whose connection ends gets this long to take what was written.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// The core's handle on one client.
 #[derive(Debug)]
@@ -47,10 +47,21 @@ impl Client {
         self.tap.changed.notify_one();
     }
 
-    /// The connection ends, after what was written.
+    /// Calls once everything that was pushed so far is out.
+    pub(crate) fn when_out(&self, call: impl FnOnce() + 'static) {
+        self.outbox.when_out(call);
+    }
+
+    /// The connection ends, after what was written; a client that does not take it is not waited for.
     pub(crate) fn end(self) {
         self.outbox.flush();
         self.outbox.close();
+        if !self.outbox.is_broken() {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(LINGER).await;
+                self.outbox.give_up();
+            });
+        }
     }
 }
 
@@ -97,7 +108,7 @@ async fn attend(
     let (peer, port) = (peer.ip(), peer.port());
     door.push(Arrival::Request(ClientRequest::Opened { connection, peer, port, secret }));
     tokio::select! {
-        () = read(&stream, connection, limits.packet_bytes_max, &tap, &outbox, &door) => {}
+        () = read(&stream, connection, limits.packet_bytes_max, &tap, &door) => {}
         () = outbox.ended() => {}
     }
     door.push(Arrival::Request(ClientRequest::Closed { connection }));
@@ -116,7 +127,6 @@ async fn read(
     connection: ConnectionId,
     packet_bytes_max: usize,
     tap: &Tap,
-    outbox: &Outbox,
     door: &Door<Arrival>,
 ) {
     let mut framer = Framer::new(packet_bytes_max);
@@ -124,9 +134,6 @@ async fn read(
     loop {
         while tap.closed.get() {
             tap.changed.notified().await;
-        }
-        while outbox.backlog() > BACKLOG_BYTES_QUIET && !outbox.is_broken() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if stream.readable().await.is_err() {
             return;

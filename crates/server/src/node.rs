@@ -166,6 +166,7 @@ fn server_config(config: &ServeConfig) -> Result<ServerConfig, ServeError> {
     server.session_timeout_max_ms = config.session_timeout_max_ms;
     server.super_digest.clone_from(&config.super_digest);
     server.connections_per_address_max = config.connections_per_address_max;
+    server.unread_bytes_max = config.client_backlog_bytes_max;
     let port = config.own_address().map_or(0, |own| own.zookeeper.port());
     let mut pairs = vec![
         ("clientPort", port.to_string()),

@@ -21,6 +21,20 @@ pub(crate) struct Outbox {
     broken: Cell<bool>,
     more: Notify,
     ended: Notify,
+    when_out: RefCell<Option<WhenOut>>,
+}
+
+/// Who is to be told when what was pushed until then is out.
+struct WhenOut {
+    /// Bytes that are still to leave.
+    left: usize,
+    call: Box<dyn FnOnce()>,
+}
+
+impl std::fmt::Debug for WhenOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WhenOut").field("left", &self.left).finish_non_exhaustive()
+    }
 }
 
 impl Outbox {
@@ -34,18 +48,19 @@ impl Outbox {
             broken: Cell::new(false),
             more: Notify::new(),
             ended: Notify::new(),
+            when_out: RefCell::new(None),
         });
         tokio::task::spawn_local(Self::write_late(outbox.clone()));
         outbox
     }
 
-    /// Adds bytes to the batch. Beyond the limit, the connection is given up.
+    /// Adds bytes to the batch. If more than the limit waits already, the connection is given up.
     pub(crate) fn push(&self, bytes: &[u8]) {
         if self.broken.get() {
             return;
         }
         let mut buffer = self.buffer.borrow_mut();
-        if buffer.len() + bytes.len() > self.limit {
+        if buffer.len() > self.limit {
             drop(buffer);
             return self.give_up();
         }
@@ -55,6 +70,23 @@ impl Outbox {
     /// How many bytes wait.
     pub(crate) fn backlog(&self) -> usize {
         self.buffer.borrow().len()
+    }
+
+    /// Calls once everything that was pushed so far is out, never if the connection is given up before.
+    pub(crate) fn when_out(&self, call: impl FnOnce() + 'static) {
+        *self.when_out.borrow_mut() = Some(WhenOut { left: self.backlog(), call: Box::new(call) });
+        self.left(0);
+    }
+
+    /// So many bytes have left.
+    fn left(&self, bytes: usize) {
+        let mut when_out = self.when_out.borrow_mut();
+        if let Some(waiting) = when_out.as_mut() {
+            waiting.left = waiting.left.saturating_sub(bytes);
+        }
+        if let Some(done) = when_out.take_if(|waiting| waiting.left == 0) {
+            (done.call)();
+        }
     }
 
     /// Writes what the socket takes now; the rest follows when it can.
@@ -74,6 +106,7 @@ impl Outbox {
     /// Gives up the connection at once.
     pub(crate) fn give_up(&self) {
         self.broken.set(true);
+        self.when_out.borrow_mut().take();
         self.buffer.borrow_mut().clear();
         self.more.notify_one();
         self.ended.notify_waiters();
@@ -103,7 +136,10 @@ impl Outbox {
         let mut buffer = self.buffer.borrow_mut();
         while !buffer.is_empty() {
             match self.stream.try_write(&buffer) {
-                Ok(written) => buffer.advance(written),
+                Ok(written) => {
+                    buffer.advance(written);
+                    self.left(written);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(_) => {
                     drop(buffer);

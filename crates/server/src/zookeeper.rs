@@ -88,6 +88,14 @@ impl ZooKeeper {
         }
     }
 
+    fn tell_when_out(&self, connection: ConnectionId) {
+        let door = self.door.clone();
+        let tell = move || door.push(Arrival::Request(ClientRequest::Out { connection }));
+        if let Some(client) = self.clients.get(&connection) {
+            client.when_out(tell);
+        }
+    }
+
     fn pause(&self, connection: ConnectionId, paused: bool) {
         if let Some(client) = self.clients.get(&connection) {
             client.pause(paused);
@@ -103,6 +111,7 @@ impl Front<Server> for ZooKeeper {
     fn reply(&mut self, reply: ClientReply) {
         match reply {
             ClientReply::Write { connection, bytes } => self.write(connection, &bytes),
+            ClientReply::TellWhenOut { connection } => self.tell_when_out(connection),
             ClientReply::Close { connection } => self.end(connection),
             ClientReply::Pause { connection } => self.pause(connection, true),
             ClientReply::Resume { connection } => self.pause(connection, false),

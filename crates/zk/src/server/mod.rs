@@ -71,7 +71,7 @@ pub enum ClientRequest {
         /// The packet.
         packet: Bytes,
     },
-    /// An administrator's command.
+    /// An administrator's command; the connection may be unknown to the service.
     FourLetterWord {
         /// The connection.
         connection: ConnectionId,
@@ -421,8 +421,9 @@ impl Server {
                 self.packet(now, connection, packet, tree, out);
             }
             ClientRequest::FourLetterWord { connection, word } => {
-                let text = self.answer_word(word, tree);
-                self.write(connection, text.into(), out);
+                let bytes = self.answer_word(word, tree).into();
+                self.statistics.sent += 1;
+                out.push(ServiceOutput::Reply(ClientReply::Write { connection, bytes }));
                 self.close(connection, out);
             }
             ClientRequest::Closed { connection } => self.forget(connection),
