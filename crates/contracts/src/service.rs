@@ -71,6 +71,19 @@ pub enum ServiceInput<'a, S: Service> {
         /// Whom to blame.
         reason: Refusal,
     },
+    /// The state is up to date for a [`ServiceOutput::ReadBarrier`]: it holds everything that was acknowledged to
+    /// anybody before the barrier was asked for. `machine` may be read right now.
+    ReadReady {
+        /// The barrier's id.
+        id: RequestId,
+    },
+    /// No leader answered for a barrier: it may be asked for again, or the client be told that nothing was read.
+    ReadRefused {
+        /// The barrier's id.
+        id: RequestId,
+        /// Whom to blame.
+        reason: Refusal,
+    },
     /// There is a new leader, or none that is known. What was proposed before may be lost; a service
     /// whose commands are recognised when they come twice may propose them again, in order.
     Leader {
@@ -97,6 +110,8 @@ pub enum Refusal {
     Busy,
     /// The command is larger than an entry may be.
     TooLarge,
+    /// Leadership is being handed over: whoever leads next is told very soon.
+    Transferring,
 }
 
 /// What a service wants done.
@@ -104,6 +119,14 @@ pub enum ServiceOutput<S: Service> {
     /// Get this command into the log. Answered with `Applied` or `Refused`, or not at all if a
     /// leader or a message is lost.
     Propose(Proposal),
+    /// Linearizable reads want to know when the state here is up to date (Raft thesis, 6.4). Answered with `ReadReady`
+    /// or `ReadRefused`, always, within a few election timeouts, and not after a restart. One barrier serves any
+    /// number of reads that arrived before it; barriers of one batch share a round among the members. It says nothing of
+    /// proposals that this server has made and not seen applied.
+    ReadBarrier {
+        /// Comes back.
+        id: RequestId,
+    },
     /// Tell the service of another server. It may be lost; to oneself it is delivered at once.
     Tell {
         /// The receiver.

@@ -25,6 +25,15 @@ impl Raft {
         self.pre_campaign(now, out);
     }
 
+    /// With leases, a voter elects nobody, not even itself, before a leader that it heard has lost its lease; also
+    /// if it knows that the leader is gone, since it may know wrongly.
+    pub(crate) fn not_before_lease(&self, at: Time) -> Time {
+        match self.config.lease {
+            Some(_) => at.max(self.leader_heard + self.config.timing.election_min),
+            None => at,
+        }
+    }
+
     /// Asks everyone whether an election could be won, without disturbing anybody's term.
     fn pre_campaign(&mut self, now: Time, out: &mut Outputs) {
         self.campaign_again_later(now);
@@ -80,11 +89,13 @@ impl Raft {
     /// Whether this server heard its leader lately, and so helps nobody to depose it (thesis,
     /// 6.4.1). A leader that campaigns itself has stopped leading.
     pub(crate) fn protects_leader(&self, now: Time, from: NodeId) -> bool {
+        let lately = now < self.leader_heard + self.config.timing.election_min;
         match self.leader {
             Some(leader) if leader == from => false,
             Some(leader) if leader == self.config.node => true,
-            Some(_) => now < self.leader_heard + self.config.timing.election_min,
-            None => false,
+            Some(_) => lately,
+            // A lease that was promised is kept, although the leader is not known any more.
+            None => self.config.lease.is_some() && lately && self.heard_leader != Some(from),
         }
     }
 
@@ -121,10 +132,13 @@ impl Raft {
         now: Time,
         from: NodeId,
         last: EntryId,
+        transfer: bool,
         out: &mut Outputs,
     ) {
-        let free = self.hard_state.voted_for.is_none_or(|voted_for| voted_for == from);
-        let granted = free && self.leader.is_none() && self.is_up_to_date(last);
+        let free = self.hard_state.voted_for.is_none_or(|voted_for| voted_for == from)
+            && self.leader.is_none()
+            && (transfer || !self.protects_leader(now, from));
+        let granted = free && self.is_up_to_date(last);
         if granted && self.hard_state.voted_for.is_none() {
             self.hard_state.voted_for = Some(from);
             self.durability.hard_state_changed();

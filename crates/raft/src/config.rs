@@ -62,6 +62,8 @@ pub struct Limits {
     pub trailing_entries: u64,
     /// Commands applied in one step, in bytes: other work gets its turn in between.
     pub apply_bytes: usize,
+    /// Reads of this server's clients that wait for a leader; beyond, they are refused.
+    pub reads: usize,
 }
 
 impl Default for Limits {
@@ -76,7 +78,26 @@ impl Default for Limits {
             snapshot_log_bytes: 64 << 20,
             trailing_entries: 10_000,
             apply_bytes: 1 << 20,
+            reads: 1 << 16,
         }
+    }
+}
+
+/// Reads by lease (thesis, 6.4.1): a leader answers reads without a round of their own, as long as no voter may have
+/// helped to elect another one. That rests on clocks, so nothing turns it on by default. All servers of a
+/// group must use the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// By how much the rates of any two servers' clocks may differ, in millionths. Beyond, reads may be stale.
+    pub drift_ppm: u32,
+}
+
+impl Lease {
+    /// How long a leader's lease lasts by its own clock, from the beginning of a round that a majority answered: what
+    /// is `election_min` by a voter's clock may be shorter by the leader's.
+    pub fn length(self, election_min: Duration) -> Duration {
+        let nanos = election_min.as_nanos() * 1_000_000 / (1_000_000 + u128::from(self.drift_ppm));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 
@@ -91,6 +112,8 @@ pub struct Config {
     pub timing: Timing,
     /// Bounds.
     pub limits: Limits,
+    /// Whether reads may rest on clocks.
+    pub lease: Option<Lease>,
 }
 
 impl Config {
@@ -101,6 +124,21 @@ impl Config {
             voters: voters.into_iter().collect(),
             timing: Timing::default(),
             limits: Limits::default(),
+            lease: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RAFT-21: the faster a voter's clock may run, the shorter the lease.
+    #[test]
+    fn a_lease_is_shorter_than_what_voters_wait() {
+        let length = |ppm| Lease { drift_ppm: ppm }.length(Duration::from_secs(1));
+        assert_eq!(length(0), Duration::from_secs(1));
+        assert_eq!(length(250_000), Duration::from_millis(800));
+        assert!(length(500) < Duration::from_nanos(999_500_250));
     }
 }

@@ -72,7 +72,7 @@ impl Raft {
             self.leader
         );
         self.become_follower(now, self.term(), Some(from));
-        self.leader_heard = now;
+        (self.leader_heard, self.heard_leader) = (now, Some(from));
         self.campaigns = 0;
         self.reset_election(now);
     }
@@ -265,7 +265,7 @@ impl Raft {
     pub(crate) fn after_persisted(&mut self, now: Time, out: &mut Outputs) {
         self.own_vote_durable(now, out);
         if self.is_leader() {
-            self.advance_commit();
+            self.advance_commit(out);
         }
         let keep = self.config.limits.memory_bytes;
         self.log.shed(keep, self.durability.index().min(self.commit));

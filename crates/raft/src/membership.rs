@@ -44,37 +44,38 @@ impl Membership {
         majority(&self.voters) && (self.outgoing.is_empty() || majority(&self.outgoing))
     }
 
-    /// The highest index that a majority of every set of voters has reached.
-    pub fn quorum_index(&self, mut reached: impl FnMut(NodeId) -> LogIndex) -> LogIndex {
-        let incoming = majority_index(&self.voters, &mut reached);
+    /// The highest value (an index, a round, an instant) that a majority of every set of voters has reached;
+    /// the least one for an empty group.
+    pub fn quorum_value<T: Copy + Ord + Default>(&self, mut reached: impl FnMut(NodeId) -> T) -> T {
+        let incoming = majority_value(&self.voters, &mut reached);
         if self.outgoing.is_empty() {
             return incoming;
         }
-        incoming.min(majority_index(&self.outgoing, &mut reached))
+        incoming.min(majority_value(&self.outgoing, &mut reached))
     }
 }
 
-/// The highest index that a majority of `set` has reached; before the log for an empty set.
-fn majority_index(
+/// The highest value that a majority of `set` has reached.
+fn majority_value<T: Copy + Ord + Default>(
     set: &BTreeSet<NodeId>,
-    reached: &mut impl FnMut(NodeId) -> LogIndex,
-) -> LogIndex {
+    reached: &mut impl FnMut(NodeId) -> T,
+) -> T {
     // Groups are small: a fixed buffer spares an allocation for every acknowledgement.
     const SMALL: usize = 9;
-    let mut small = [LogIndex::ZERO; SMALL];
+    let mut small = [T::default(); SMALL];
     let mut large = Vec::new();
-    let indexes = if set.len() <= SMALL {
+    let values = if set.len() <= SMALL {
         &mut small[..set.len()]
     } else {
-        large.resize(set.len(), LogIndex::ZERO);
+        large.resize(set.len(), T::default());
         &mut large[..]
     };
-    for (index, node) in indexes.iter_mut().zip(set) {
-        *index = reached(*node);
+    for (value, node) in values.iter_mut().zip(set) {
+        *value = reached(*node);
     }
-    indexes.sort_unstable();
+    values.sort_unstable();
     // With n voters sorted upwards, a majority has reached the one at (n - 1) / 2.
-    indexes.get((set.len().wrapping_sub(1)) / 2).copied().unwrap_or(LogIndex::ZERO)
+    values.get((set.len().wrapping_sub(1)) / 2).copied().unwrap_or_default()
 }
 
 impl Wire for Membership {
@@ -160,11 +161,11 @@ mod tests {
             let group = Membership::of_voters((1..=voters).map(NodeId));
             assert!(group.is_quorum(|n| n.0 <= needed), "{needed} of {voters}");
             assert!(!group.is_quorum(|n| n.0 < needed), "{} of {voters}", needed - 1);
-            let reached = group.quorum_index(|n| LogIndex(if n.0 <= needed { 7 } else { 0 }));
+            let reached = group.quorum_value(|n| LogIndex(if n.0 <= needed { 7 } else { 0 }));
             assert_eq!(reached, LogIndex(7), "{voters} voters");
         }
         assert!(!Membership::default().is_quorum(|_| true));
-        assert_eq!(Membership::default().quorum_index(|_| LogIndex(5)), LogIndex::ZERO);
+        assert_eq!(Membership::default().quorum_value(|_| LogIndex(5)), LogIndex::ZERO);
     }
 
     /// RAFT-2: any two quorums of one membership share a server; a joint one overlaps with both.
@@ -198,7 +199,7 @@ mod tests {
         };
         assert!(joint.is_quorum(|n| [1, 3, 4].contains(&n.0)));
         assert!(!joint.is_quorum(|n| [3, 4, 5].contains(&n.0)));
-        assert_eq!(joint.quorum_index(|n| LogIndex(n.0 * 10)), LogIndex(20));
+        assert_eq!(joint.quorum_value(|n| LogIndex(n.0 * 10)), LogIndex(20));
         assert_eq!(Membership::from_bytes(&joint.to_bytes()), Ok(joint));
     }
 

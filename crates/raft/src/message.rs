@@ -15,6 +15,10 @@ pub struct Message {
     pub body: Body,
 }
 
+/// Names one question for an index to read at; each question has a new one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Attempt(pub u64);
+
 /// What a message says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Body {
@@ -85,6 +89,18 @@ pub enum Body {
     TimeoutNow,
     /// The sender is of a later term than the message that it got.
     Stale,
+    /// A server asks the leader for an index to read at (thesis, 6.4).
+    ReadRequest {
+        /// Comes back with the answer.
+        attempt: Attempt,
+    },
+    /// Answer to `ReadRequest`: the sender led after it got the request.
+    ReadAnswer {
+        /// As asked.
+        attempt: Attempt,
+        /// Its commit index then.
+        index: LogIndex,
+    },
 }
 
 impl Body {
@@ -103,6 +119,8 @@ impl Body {
             Self::SnapshotProgress { .. } => "SnapshotProgress",
             Self::TimeoutNow => "TimeoutNow",
             Self::Stale => "Stale",
+            Self::ReadRequest { .. } => "ReadRequest",
+            Self::ReadAnswer { .. } => "ReadAnswer",
         }
     }
 
@@ -114,6 +132,7 @@ impl Body {
                 | Self::AppendEntries { .. }
                 | Self::InstallSnapshot { .. }
                 | Self::TimeoutNow
+                | Self::ReadRequest { .. }
         )
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_contracts::{
     EntryId, EntryKind, HardState, Input, LogIndex, NodeId, Output, Process, Random, Recovered,
-    SnapshotMeta, Term, Time, When, Wire,
+    Refusal, RequestId, SnapshotMeta, Term, Time, When, Wire,
 };
 
 use crate::candidate::Candidate;
@@ -18,7 +18,8 @@ use crate::follower::Incoming;
 use crate::leader::Leader;
 use crate::log::Log;
 use crate::membership::Memberships;
-use crate::{Body, Config, Membership, Message, Timing};
+use crate::read_index::Reads;
+use crate::{Body, Config, Membership, Message, Timing, TransferOutcome};
 
 /// What a server is doing.
 #[derive(Debug)]
@@ -58,8 +59,10 @@ pub struct Raft {
     pub(crate) role: Role,
     /// The leader of this term, if it is known.
     pub(crate) leader: Option<NodeId>,
-    /// When it was last heard.
+    /// When a leader was last heard, and which one.
     pub(crate) leader_heard: Time,
+    /// See `leader_heard`; kept when the leader is not known any more.
+    pub(crate) heard_leader: Option<NodeId>,
     /// The leader's own commit index, as last heard.
     pub(crate) leader_commit: LogIndex,
     /// Highest index known to be committed (`commitIndex`).
@@ -74,6 +77,10 @@ pub struct Raft {
     pub(crate) incoming: Option<Incoming>,
     /// The snapshot file is busy with a piece that this server took itself.
     pub(crate) snapshot_file_busy: bool,
+    /// Reads of this server's clients.
+    pub(crate) reads: Reads,
+    /// What this server's clients are told at the end of the step.
+    pub(crate) answers: Vec<Reply>,
     /// The disk failed; nothing more is done.
     pub(crate) failed: bool,
 }
@@ -81,8 +88,12 @@ pub struct Raft {
 /// What a client of the core asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request {
-    /// Append these commands, if this server leads.
+    /// Append these commands, if this server leads. Answered with `Appended` or `Refused`.
     Propose(Vec<Bytes>),
+    /// At which index a read that arrives now is up to date (RAFT-21). Answered with `ReadReady` or `ReadRefused`.
+    Read(RequestId),
+    /// Hand leadership over to that voter, or to the best one (RAFT-7). Answered with `Transfer`.
+    Transfer(Option<NodeId>),
 }
 
 /// What it is told.
@@ -94,11 +105,29 @@ pub enum Reply {
         /// The first one's id; the others follow.
         first: EntryId,
     },
-    /// This server does not lead: nothing happened.
-    NotLeader {
-        /// Who does, if known.
+    /// The commands were not taken: nothing happened.
+    Refused {
+        /// Why.
+        reason: Refusal,
+        /// Who leads, if known.
         leader: Option<NodeId>,
     },
+    /// The state is up to date for these reads once `index` is applied.
+    ReadReady {
+        /// The reads.
+        ids: Vec<RequestId>,
+        /// Everything that was committed when they arrived is at most here.
+        index: LogIndex,
+    },
+    /// Nobody answered for these reads.
+    ReadRefused {
+        /// The reads.
+        ids: Vec<RequestId>,
+        /// Why.
+        reason: Refusal,
+    },
+    /// What came of a transfer.
+    Transfer(TransferOutcome),
 }
 
 pub(crate) type Outputs = Vec<Output<Raft>>;
@@ -112,13 +141,14 @@ impl Process for Raft {
         if self.failed {
             return None;
         }
-        match (&self.role, self.election_at) {
+        let role = match (&self.role, self.election_at) {
             (Role::Leader(leader), _) => Some(leader.deadline(self.commit)),
             (_, None) => Some((Time::ZERO, "start")),
             (_, Some(_)) if !self.is_voter() => None,
             (Role::Follower, Some(at)) => Some((at, "election timeout")),
             (Role::Candidate(_), Some(at)) => Some((at, "campaign again")),
-        }
+        };
+        [role, self.reads_deadline()].into_iter().flatten().min()
     }
 
     fn step(&mut self, now: Time, input: Input<Self>, out: &mut Outputs) {
@@ -130,10 +160,7 @@ impl Process for Raft {
             Input::WallClock { .. } => {}
             Input::Received { from, message } => self.receive(now, from, message, out),
             Input::MemberLost { member } => self.member_lost(now, member),
-            Input::Requested(Request::Propose(commands)) => {
-                let reply = self.propose(commands);
-                out.push(Output::Reply { when: When::Now, reply });
-            }
+            Input::Requested(request) => self.requested(now, request),
             Input::Persisted { mark } => {
                 self.durability.persisted(mark);
                 self.after_persisted(now, out);
@@ -143,6 +170,8 @@ impl Process for Raft {
             Input::DiskFailed { .. } => self.failed = true,
         }
         self.flush_hard_state(out);
+        let answers = self.answers.drain(..);
+        out.extend(answers.map(|reply| Output::Reply { when: When::Now, reply }));
     }
 }
 
@@ -160,9 +189,11 @@ impl Raft {
         }
         let commit = snapshot.as_ref().map_or(LogIndex::ZERO, |meta| meta.last.index);
         let Recovered { base, last, term_starts, tail, .. } = recovered;
+        let mut random = Random::new(seed);
         Self {
             config,
-            random: Random::new(seed),
+            reads: Reads::new(random.next_u64()),
+            random,
             hard_state: recovered.hard_state,
             log: Log::new(base, last, term_starts, tail),
             memberships,
@@ -170,6 +201,7 @@ impl Raft {
             role: Role::Follower,
             leader: None,
             leader_heard: Time::ZERO,
+            heard_leader: None,
             leader_commit: LogIndex::ZERO,
             commit,
             election_at: None,
@@ -177,6 +209,7 @@ impl Raft {
             snapshot,
             incoming: None,
             snapshot_file_busy: false,
+            answers: Vec::new(),
             failed: false,
         }
     }
@@ -275,9 +308,22 @@ impl Raft {
         self.membership().is_voter(self.config.node)
     }
 
+    fn requested(&mut self, now: Time, request: Request) {
+        match request {
+            Request::Propose(commands) => {
+                let reply = self.propose(commands);
+                self.answers.push(reply);
+            }
+            Request::Read(id) => self.read(now, id),
+            Request::Transfer(to) => self.transfer(now, to),
+        }
+    }
+
     /// Appends commands to the log, if this server leads; they leave with the next wake-up.
     pub(crate) fn propose(&mut self, commands: Vec<Bytes>) -> Reply {
-        let Role::Leader(_) = &self.role else { return Reply::NotLeader { leader: self.leader } };
+        if let Some(reason) = self.refuses_proposals() {
+            return Reply::Refused { reason, leader: self.leader };
+        }
         let first = EntryId::new(self.log.last().index.next(), self.term());
         for data in commands {
             self.append_own(EntryKind::Command, data);
@@ -286,6 +332,7 @@ impl Raft {
     }
 
     fn wake(&mut self, now: Time, out: &mut Outputs) {
+        self.ask_for_reads(now, out);
         match (&self.role, self.election_at) {
             (Role::Leader(_), _) => self.leader_wake(now, out),
             (_, None) => self.start(now),
@@ -297,7 +344,12 @@ impl Raft {
     /// The first wake-up: a cluster that starts together should not wait for a full timeout.
     /// Whoever comes back to a cluster that has a leader is refused by the pre-vote.
     fn start(&mut self, now: Time) {
-        self.election_at = Some(now + self.config.timing.stagger + self.staggered());
+        if self.config.lease.is_some() {
+            // It may have promised a leader to elect nobody, and forgotten it.
+            self.leader_heard = now;
+        }
+        let wait = self.config.timing.stagger + self.staggered();
+        self.election_at = Some(self.not_before_lease(now) + wait);
     }
 
     /// Rules for all servers (Figure 2): terms first, then the message itself.
@@ -336,15 +388,19 @@ impl Raft {
             Body::RequestVote { pre_vote: true, last, .. } => {
                 self.pre_vote_requested(now, from, message.term, last, out);
             }
-            Body::RequestVote { last, .. } => self.vote_requested(now, from, last, out),
+            Body::RequestVote { last, transfer, .. } => {
+                self.vote_requested(now, from, last, transfer, out);
+            }
             Body::Vote { pre_vote, granted } => {
                 self.vote_received(now, from, message.term, pre_vote, granted, out);
             }
             Body::AppendEntries { prev, entries, commit, round } => {
                 self.append_entries(now, from, prev, entries, commit, round, out);
             }
-            Body::Accepted { matched, round } => self.accepted(now, from, matched, round),
-            Body::Rejected { prev, hint, round } => self.rejected(now, from, prev, hint, round),
+            Body::Accepted { matched, round } => self.accepted(now, from, matched, round, out),
+            Body::Rejected { prev, hint, round } => {
+                self.rejected(now, from, prev, hint, round, out);
+            }
             Body::InstallSnapshot { meta, offset, bytes, done } => {
                 self.install_snapshot(now, from, meta, offset, bytes, done, out);
             }
@@ -353,6 +409,8 @@ impl Raft {
             }
             Body::TimeoutNow => self.campaign_for_transfer(now, out),
             Body::Stale => {}
+            Body::ReadRequest { attempt } => self.index_asked(from, attempt),
+            Body::ReadAnswer { attempt, index } => self.index_known(attempt, index),
         }
     }
 
@@ -365,6 +423,7 @@ impl Raft {
             self.leader = None;
         }
         if !matches!(self.role, Role::Follower) {
+            self.end_transfer();
             self.role = Role::Follower;
             self.reset_election(now);
         }
@@ -391,7 +450,8 @@ impl Raft {
         } else if self.leader == Some(member) {
             self.leader = None;
             self.campaigns = 0;
-            self.election_at = Some(now + self.staggered());
+            let wait = self.staggered();
+            self.election_at = Some(self.not_before_lease(now) + wait);
         }
     }
 

@@ -20,6 +20,10 @@ pub(crate) struct Progress {
     pub(crate) heard: Time,
     /// The round in which it was last found to lack something: what was sent before tells no news.
     pub(crate) probing_since: u64,
+    /// The newest round that it was told of, and the newest that it answered.
+    pub(crate) told_round: u64,
+    /// See `told_round`.
+    pub(crate) answered_round: u64,
     /// Appends on their way: last index and bytes of each.
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
@@ -63,6 +67,8 @@ impl Progress {
             told_commit: LogIndex::ZERO,
             heard: now,
             probing_since: 0,
+            told_round: 0,
+            answered_round: 0,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
         }
@@ -75,6 +81,31 @@ impl Progress {
             Feed::Replicate => {
                 self.in_flight.len() < window.messages && self.in_flight_bytes < window.bytes
             }
+            Feed::Snapshot { .. } => false,
+        }
+    }
+
+    /// Whether a commit index is to be told: only to who is streamed to; others hear it with a heartbeat.
+    pub(crate) fn wants_commit(&self, commit: LogIndex) -> bool {
+        self.feed == Feed::Replicate && self.told_commit < commit
+    }
+
+    /// Whether it turned out where the logs agree. Who needs a snapshot needs it until it has it, or has
+    /// reached as far otherwise.
+    pub(crate) fn may_stream(&self, matched: LogIndex) -> bool {
+        match self.feed {
+            Feed::Replicate => false,
+            Feed::Probe { .. } => true,
+            Feed::Snapshot { last: Some(end), .. } => matched >= end.index,
+            Feed::Snapshot { last: None, .. } => false,
+        }
+    }
+
+    /// Whether a rejection of what follows `prev` tells something.
+    pub(crate) fn is_news(&self, prev: LogIndex) -> bool {
+        match self.feed {
+            Feed::Probe { .. } => prev.next() == self.next,
+            Feed::Replicate => prev > self.matched,
             Feed::Snapshot { .. } => false,
         }
     }

@@ -21,7 +21,7 @@ use quorate_contracts::{
 };
 
 use crate::taking::Taking;
-use crate::{Config, Membership, Message, Raft, Reply, RoleName};
+use crate::{Config, Membership, Message, Raft, Reply, Request, RoleName, TransferOutcome};
 
 /// What replicas send each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +41,25 @@ pub enum ReplicaMessage<M> {
     Service(M),
 }
 
+/// What is asked of a replica.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReplicaRequest<R> {
+    /// A client of the service asks.
+    Client(R),
+    /// Leadership is to go to that voter, or to the best one, before this server stops (RAFT-7). Answered with
+    /// `ReplicaReply::Transfer`.
+    Transfer(Option<NodeId>),
+}
+
+/// What a replica answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReplicaReply<R> {
+    /// To a client of the service.
+    Client(R),
+    /// What came of a transfer.
+    Transfer(TransferOutcome),
+}
+
 /// A server of one group, whole.
 pub struct Replica<S: Service> {
     pub(crate) raft: Raft,
@@ -56,6 +75,8 @@ pub struct Replica<S: Service> {
     more_to_apply: bool,
     /// Proposals that leave for the leader with the next wake-up.
     forward: Vec<Bytes>,
+    /// Reads that are up to date once this much is applied.
+    reads: Vec<(LogIndex, Vec<RequestId>)>,
     /// What the service was told last.
     told: (Option<NodeId>, Term),
     serving: bool,
@@ -102,8 +123,8 @@ pub struct Status {
 
 impl<S: Service> Process for Replica<S> {
     type Message = ReplicaMessage<S::Message>;
-    type Request = S::Request;
-    type Reply = S::Reply;
+    type Request = ReplicaRequest<S::Request>;
+    type Reply = ReplicaReply<S::Reply>;
 
     fn deadline(&self) -> Option<(Time, &'static str)> {
         if self.has_batched_work() {
@@ -119,7 +140,12 @@ impl<S: Service> Process for Replica<S> {
             Input::WallClock { unix_ms } => self.serve(now, ServiceInput::WallClock { unix_ms }),
             Input::Received { from, message } => self.receive(now, from, message, out),
             Input::MemberLost { member } => self.raft_step(now, Input::MemberLost { member }),
-            Input::Requested(request) => self.serve(now, ServiceInput::Requested(request)),
+            Input::Requested(ReplicaRequest::Client(request)) => {
+                self.serve(now, ServiceInput::Requested(request));
+            }
+            Input::Requested(ReplicaRequest::Transfer(to)) => {
+                self.raft_step(now, Input::Requested(Request::Transfer(to)));
+            }
             Input::Persisted { mark } => self.raft_step(now, Input::Persisted { mark }),
             Input::Read { from, entries } => self.entries_read(now, from, entries),
             Input::Snapshot(news) => self.snapshot_news(now, news, out),
@@ -151,6 +177,7 @@ impl<S: Service> Replica<S> {
             reading: false,
             more_to_apply: false,
             forward: Vec::new(),
+            reads: Vec::new(),
             told: (None, Term(0)),
             serving: false,
             raft_out: Vec::new(),
@@ -202,6 +229,7 @@ impl<S: Service> Replica<S> {
 
     fn has_batched_work(&self) -> bool {
         !self.forward.is_empty()
+            || !self.raft_out.is_empty()
             || self.more_to_apply
             || self.loading == Loading::Wanted
             || (self.loading == Loading::No && self.taking.has_work())
@@ -255,7 +283,7 @@ impl<S: Service> Replica<S> {
 
     /// Proposals of another server: into the log, or back.
     fn take_forwarded(&mut self, from: NodeId, proposals: Vec<Bytes>, out: &mut Vec<Output<Self>>) {
-        let Some(reason) = self.refuses_proposals() else {
+        let Some(reason) = self.raft.refuses_proposals() else {
             self.raft.propose(proposals);
             return;
         };
@@ -264,29 +292,22 @@ impl<S: Service> Replica<S> {
         out.push(Output::Send { when: When::Now, to: from, message });
     }
 
-    fn refuses_proposals(&self) -> Option<Refusal> {
-        if !self.raft.is_leader() {
-            Some(Refusal::NoLeader)
-        } else if self.raft.uncommitted_bytes() > self.raft.config.limits.uncommitted_bytes {
-            Some(Refusal::Busy)
-        } else {
-            None
-        }
-    }
-
     /// Carries out what the last step made, until nothing follows from it any more.
     fn settle(&mut self, now: Time, out: &mut Vec<Output<Self>>) {
-        self.pass_on_raft(out);
+        self.pass_on_raft(now, out);
         self.tell_leader(now);
         self.apply_committed(now, out);
+        self.serve_reads(now);
         self.carry_out(now, out);
-        self.pass_on_raft(out);
+        // What the service asked of Raft may have been answered at once.
+        self.pass_on_raft(now, out);
+        self.carry_out(now, out);
         self.maybe_take_snapshot(now, out);
     }
 
     /// Raft's outputs are this process's own, in the same order.
-    fn pass_on_raft(&mut self, out: &mut Vec<Output<Self>>) {
-        for output in self.raft_out.drain(..) {
+    fn pass_on_raft(&mut self, now: Time, out: &mut Vec<Output<Self>>) {
+        for output in std::mem::take(&mut self.raft_out) {
             out.push(match output {
                 Output::Persist { mark, record } => Output::Persist { mark, record },
                 Output::Send { when, to, message } => {
@@ -298,8 +319,40 @@ impl<S: Service> Replica<S> {
                     Output::Snapshot(SnapshotOutput::Load)
                 }
                 Output::Snapshot(work) => Output::Snapshot(work),
-                Output::Reply { .. } => continue,
+                Output::Reply { reply, .. } => {
+                    self.raft_replied(now, reply, out);
+                    continue;
+                }
             });
+        }
+    }
+
+    fn raft_replied(&mut self, now: Time, reply: Reply, out: &mut Vec<Output<Self>>) {
+        match reply {
+            Reply::ReadReady { ids, index } => self.reads.push((index, ids)),
+            Reply::ReadRefused { ids, reason } => {
+                for id in ids {
+                    self.serve(now, ServiceInput::ReadRefused { id, reason });
+                }
+            }
+            Reply::Transfer(outcome) => {
+                let reply = ReplicaReply::Transfer(outcome);
+                out.push(Output::Reply { when: When::Now, reply });
+            }
+            // Proposals are told of by what becomes of them.
+            Reply::Appended { .. } | Reply::Refused { .. } => {}
+        }
+    }
+
+    /// Tells the service of reads for which enough is applied.
+    fn serve_reads(&mut self, now: Time) {
+        if self.reads.is_empty() || self.loading != Loading::No {
+            return;
+        }
+        let applied = self.applied.index;
+        let ready = self.reads.extract_if(.., |(index, _)| *index <= applied);
+        for id in ready.flat_map(|(_, ids)| ids).collect::<Vec<_>>() {
+            self.serve(now, ServiceInput::ReadReady { id });
         }
     }
 
@@ -393,7 +446,11 @@ impl<S: Service> Replica<S> {
             for output in std::mem::take(&mut self.service_out) {
                 match output {
                     ServiceOutput::Propose(proposal) => self.propose(now, proposal),
+                    ServiceOutput::ReadBarrier { id } => {
+                        self.raft_step(now, Input::Requested(Request::Read(id)));
+                    }
                     ServiceOutput::Reply(reply) => {
+                        let reply = ReplicaReply::Client(reply);
                         out.push(Output::Reply { when: When::Now, reply });
                     }
                     ServiceOutput::Tell { to, message } if to == self.raft.node() => {
@@ -409,7 +466,7 @@ impl<S: Service> Replica<S> {
     }
 
     fn propose(&mut self, now: Time, proposal: Proposal) {
-        match (self.refuses_proposals(), self.raft.leader()) {
+        match (self.raft.refuses_proposals(), self.raft.leader()) {
             (None, _) => {
                 let reply = self.raft.propose(vec![proposal.into_data()]);
                 debug_assert!(matches!(reply, Reply::Appended { .. }), "a leader appends");

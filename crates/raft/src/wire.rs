@@ -1,5 +1,5 @@
 //! Messages between members as bytes, version 1. The frame around them is the transport's affair: it
-//! carries the length, the group and a checksum.
+//! carries the length, the group and a checksum, and two members agree on the version when they connect.
 
 use bytes::Bytes;
 use quorate_contracts::{
@@ -7,7 +7,7 @@ use quorate_contracts::{
     Term, Wire, WireReader, WireWriter,
 };
 
-use crate::{Body, Message, ReplicaMessage};
+use crate::{Attempt, Body, Message, ReplicaMessage};
 
 /// An entry without its data: id, kind, checksum, length.
 const ENTRY_BYTES_MIN: usize = 8 + 8 + 1 + 4 + 4;
@@ -73,6 +73,7 @@ fn refusal_number(reason: Refusal) -> u8 {
         Refusal::NoLeader => 1,
         Refusal::Busy => 2,
         Refusal::TooLarge => 3,
+        Refusal::Transferring => 4,
     }
 }
 
@@ -81,6 +82,7 @@ fn refusal(number: u8) -> Result<Refusal, Malformed> {
         1 => Ok(Refusal::NoLeader),
         2 => Ok(Refusal::Busy),
         3 => Ok(Refusal::TooLarge),
+        4 => Ok(Refusal::Transferring),
         _ => Err(Malformed("unknown reason of a refusal")),
     }
 }
@@ -95,6 +97,8 @@ mod tag {
     pub(super) const SNAPSHOT_PROGRESS: u8 = 7;
     pub(super) const TIMEOUT_NOW: u8 = 8;
     pub(super) const STALE: u8 = 9;
+    pub(super) const READ_REQUEST: u8 = 10;
+    pub(super) const READ_ANSWER: u8 = 11;
 }
 
 impl Wire for Message {
@@ -155,6 +159,15 @@ fn encode_body(body: &Body, out: &mut WireWriter) {
         }
         Body::TimeoutNow => out.u8(tag::TIMEOUT_NOW),
         Body::Stale => out.u8(tag::STALE),
+        Body::ReadRequest { attempt } => {
+            out.u8(tag::READ_REQUEST);
+            out.u64(attempt.0);
+        }
+        Body::ReadAnswer { attempt, index } => {
+            out.u8(tag::READ_ANSWER);
+            out.u64(attempt.0);
+            out.u64(index.0);
+        }
     }
 }
 
@@ -184,6 +197,10 @@ fn decode_body(input: &mut WireReader<'_>) -> Result<Body, Malformed> {
         }
         tag::TIMEOUT_NOW => Body::TimeoutNow,
         tag::STALE => Body::Stale,
+        tag::READ_REQUEST => Body::ReadRequest { attempt: Attempt(input.u64()?) },
+        tag::READ_ANSWER => {
+            Body::ReadAnswer { attempt: Attempt(input.u64()?), index: LogIndex(input.u64()?) }
+        }
         _ => return Err(Malformed("unknown kind of a Raft message")),
     })
 }
@@ -253,6 +270,8 @@ mod tests {
             Body::SnapshotProgress { last: id(9, 3), next_offset: 12 },
             Body::TimeoutNow,
             Body::Stale,
+            Body::ReadRequest { attempt: Attempt(77) },
+            Body::ReadAnswer { attempt: Attempt(77), index: LogIndex(5) },
         ]
     }
 

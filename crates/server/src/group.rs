@@ -9,7 +9,7 @@ use quorate_contracts::{
     Entry, Gate, GroupId, Input, LogIndex, Malformed, NodeId, Output, Process, Service,
     SnapshotInput, Time, Wire, WriteMark,
 };
-use quorate_raft::{Replica, ReplicaMessage};
+use quorate_raft::{Replica, ReplicaMessage, ReplicaReply, ReplicaRequest};
 use quorate_storage::{Storage, StorageEvent};
 
 use crate::admin::NodeStatus;
@@ -129,7 +129,10 @@ impl<S: Service, F: Front<S>> Group<S, F> {
                     self.release(gated, shared);
                 }
             }
-            Output::Reply { when, reply } => {
+            Output::Reply { reply: ReplicaReply::Transfer(outcome), .. } => {
+                tracing::info!(group = %self.id, ?outcome, "leadership was to be handed over");
+            }
+            Output::Reply { when, reply: ReplicaReply::Client(reply) } => {
                 if let Some(gated) = self.gate.pass(when, Gated::Reply(reply)) {
                     self.release(gated, shared);
                 }
@@ -158,7 +161,7 @@ impl<S: Service, F: Front<S>> Group<S, F> {
     fn second(&mut self, now: Time, unix_ms: i64, uptime: Duration, shared: &mut Shared) {
         self.input(now, Input::WallClock { unix_ms }, shared);
         if let Some(facts) = self.front.facts(&self.replica, uptime) {
-            self.input(now, Input::Requested(facts), shared);
+            self.input(now, Input::Requested(ReplicaRequest::Client(facts)), shared);
         }
     }
 }
@@ -178,6 +181,7 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
             Event::Second { unix_ms, uptime } => self.second(now, unix_ms, uptime, shared),
             Event::Requests => {
                 for request in self.front.requests() {
+                    let request = ReplicaRequest::Client(request);
                     self.input(now, Input::Requested(request), shared);
                 }
             }

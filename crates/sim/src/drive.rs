@@ -7,7 +7,7 @@ use quorate_contracts::{
     Entry, EntryId, Gate, Input, LogIndex, NodeId, Output, Process, Record, Recovered, Service,
     SnapshotInput, Time, When,
 };
-use quorate_raft::{Body, Config, Replica, ReplicaMessage};
+use quorate_raft::{Body, Config, Replica, ReplicaMessage, ReplicaReply, ReplicaRequest};
 
 use crate::situations::Before;
 use crate::traffic::{describe, is_request};
@@ -66,7 +66,7 @@ where
             .get(&node)
             .is_some_and(|n| n.process.is_some() && n.paused_until <= self.now);
         if reachable {
-            let done = self.step(node, Input::Requested(request));
+            let done = self.step(node, Input::Requested(ReplicaRequest::Client(request)));
             self.caught(done)?;
         }
         Ok(reachable)
@@ -243,7 +243,12 @@ where
                 self.check_promise(id, when, &message)?;
                 self.gate(id, when, Gated::Send(to, message))?;
             }
-            Output::Reply { when, reply } => self.gate(id, when, Gated::Reply(reply))?,
+            Output::Reply { when, reply: ReplicaReply::Client(reply) } => {
+                self.gate(id, when, Gated::Reply(reply))?;
+            }
+            Output::Reply { reply: ReplicaReply::Transfer(outcome), .. } => {
+                self.say(Some(id), || format!("transfer: {outcome:?}"));
+            }
             Output::ReadLog { from, to, bytes_max } => {
                 self.situations.reach(Situation::EntriesFromDisk);
                 self.ask_disk(id, |store| {

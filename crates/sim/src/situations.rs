@@ -203,7 +203,7 @@ impl Situations {
         let matched = raft.matched();
         let own = raft.durable_index();
         let reached = |n| matched.get(&n).copied().unwrap_or(own);
-        if raft.membership().quorum_index(reached) >= first {
+        if raft.membership().quorum_value(reached) >= first {
             self.reach(Situation::Figure8);
         }
     }

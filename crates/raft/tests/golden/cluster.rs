@@ -10,7 +10,7 @@ use quorate_contracts::{
     Gate, HardState, Input, LogIndex, NodeId, Output, Process, SnapshotInput, SnapshotMeta, Time,
     Wire,
 };
-use quorate_raft::{Config, Limits, Message, Raft, Reply, Request, Timing};
+use quorate_raft::{Config, Lease, Limits, Message, Raft, Reply, Request, Timing};
 
 use crate::disk::Disk;
 use crate::event::{self, View};
@@ -29,6 +29,7 @@ pub(crate) struct Setting {
     pub(crate) given: BTreeMap<NodeId, Given>,
     pub(crate) timing: Timing,
     pub(crate) limits: Limits,
+    pub(crate) lease: Option<Lease>,
     /// Entries in memory after a restart.
     pub(crate) tail_entries: usize,
     pub(crate) show_messages: bool,
@@ -42,6 +43,7 @@ impl Default for Setting {
             given: BTreeMap::new(),
             timing: Timing::default(),
             limits,
+            lease: None,
             tail_entries: usize::MAX,
             show_messages: false,
         }
@@ -134,6 +136,7 @@ impl Cluster {
         let mut config = Config::new(id, self.setting.voters.iter().copied());
         config.timing = self.setting.timing;
         config.limits = self.setting.limits;
+        config.lease = self.setting.lease;
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let recovered = node.disk.recover(self.setting.tail_entries);
         node.lives += 1;
@@ -218,10 +221,19 @@ impl Cluster {
     fn replied(&mut self, id: NodeId, reply: &Reply) {
         match reply {
             Reply::Appended { .. } => {}
-            Reply::NotLeader { leader: Some(leader) } => {
-                self.tell(id, format_args!("refuses: {leader} leads"));
+            Reply::Refused { reason, leader } => {
+                let leader = leader.map_or("nobody known leads".into(), |n| format!("{n} leads"));
+                self.tell(id, format_args!("refuses: {reason:?}, {leader}"));
             }
-            Reply::NotLeader { leader: None } => self.tell(id, "refuses: no leader"),
+            Reply::ReadReady { ids, index } => {
+                let ids = event::reads(ids);
+                self.tell(id, format_args!("reads {ids} once {index} is applied"));
+            }
+            Reply::ReadRefused { ids, reason } => {
+                let ids = event::reads(ids);
+                self.tell(id, format_args!("refuses reads {ids}: {reason:?}"));
+            }
+            Reply::Transfer(outcome) => self.tell(id, format_args!("transfer: {outcome:?}")),
         }
     }
 
@@ -311,12 +323,13 @@ impl Cluster {
         Err("the cluster never comes to rest".to_string())
     }
 
-    /// Time passes for everybody alike; timers fire in order.
-    pub(crate) fn wait(&mut self, duration: Duration) -> Result<(), String> {
+    /// Time passes for these servers alike; timers fire in order.
+    pub(crate) fn wait(&mut self, duration: Duration, whose: &[NodeId]) -> Result<(), String> {
         let mut left = duration;
         loop {
             self.settle()?;
-            let until_next = self.nodes.values().filter_map(|node| {
+            let until_next = whose.iter().filter_map(|id| {
+                let node = self.nodes.get(id)?;
                 let (at, _) = node.raft.as_ref()?.deadline()?;
                 Some(at.since(node.clock))
             });
@@ -324,7 +337,9 @@ impl Cluster {
             if left.is_zero() {
                 return Ok(());
             }
-            self.nodes.values_mut().for_each(|node| node.clock += pass);
+            for (_, node) in self.nodes.iter_mut().filter(|(id, _)| whose.contains(id)) {
+                node.clock += pass;
+            }
             left -= pass;
         }
     }

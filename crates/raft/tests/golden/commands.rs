@@ -9,9 +9,11 @@
 //! elect nI                    campaign, settle, and nI must lead
 //! timeout nI                  nI's next timer fires, whatever the others think
 //! propose nI WORD ...         a client of nI proposes commands
+//! read nI NUMBER ...          clients of nI read, under these numbers
+//! transfer nI [nJ]            nI is asked to hand leadership over (to nJ)
 //! settle                      until nothing is on its way; no time passes
 //! deliver [N]                 one trip (or N) of everything on its way
-//! wait MILLIS                 time passes for all; timers fire, messages arrive
+//! wait MILLIS [nI ...]        time passes for all (or for those only); timers fire, messages arrive
 //! partition nI ... | nJ ...   nothing passes between the sides
 //! cut nI nJ                   nothing from nI reaches nJ
 //! heal                        everything passes again
@@ -32,8 +34,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_contracts::{HardState, Input, LogIndex, NodeId, Process, Term, Time};
-use quorate_raft::{Request, RoleName};
+use quorate_contracts::{HardState, Input, LogIndex, NodeId, Process, RequestId, Term, Time};
+use quorate_raft::{Lease, Request, RoleName};
 
 use crate::cluster::{Cluster, Given, InFlight, Setting};
 use crate::event::{self, View};
@@ -85,9 +87,17 @@ impl Runner {
         match verb {
             "timeout" => time_out(cluster, node(rest, 0)?),
             "propose" => propose(cluster, node(rest, 0)?, &rest[1..]),
+            "read" => read(cluster, node(rest, 0)?, &rest[1..]),
+            "transfer" => {
+                let to = rest.get(1).map(|word| parse_node(word)).transpose()?;
+                cluster.request(node(rest, 0)?, Request::Transfer(to))
+            }
             "settle" => cluster.settle(),
             "deliver" => deliver(cluster, rest),
-            "wait" => cluster.wait(Duration::from_millis(number(rest, 0)?)),
+            "wait" => {
+                let whose = if rest.len() > 1 { nodes(&rest[1..])? } else { cluster.up() };
+                cluster.wait(Duration::from_millis(number(rest, 0)?), &whose)
+            }
             "partition" => partition(cluster, rest),
             "cut" => cut(cluster, node(rest, 0)?, node(rest, 1)?),
             "heal" => heal(cluster),
@@ -117,6 +127,8 @@ impl Runner {
             "uncommitted_bytes" => limits.uncommitted_bytes = value,
             "trailing_entries" => limits.trailing_entries = value as u64,
             "snapshot_piece_bytes" => limits.snapshot_piece_bytes = value,
+            "reads" => limits.reads = value,
+            "lease_drift_ppm" => self.setting.lease = Some(Lease { drift_ppm: value as u32 }),
             "tail_entries" => self.setting.tail_entries = value,
             _ => return Err(format!("there is no setting {name}")),
         }
@@ -210,6 +222,16 @@ fn time_out(cluster: &mut Cluster, id: NodeId) -> Done {
 fn propose(cluster: &mut Cluster, id: NodeId, commands: &[&str]) -> Done {
     let commands = commands.iter().map(|word| Bytes::from((*word).to_string())).collect();
     cluster.request(id, Request::Propose(commands))
+}
+
+/// They arrive together: one batch.
+fn read(cluster: &mut Cluster, id: NodeId, numbers: &[&str]) -> Done {
+    cluster.raft(id)?;
+    for number in numbers {
+        cluster.step(id, Input::Requested(Request::Read(RequestId(parse(number)?))));
+    }
+    cluster.work_locally();
+    Ok(())
 }
 
 fn deliver(cluster: &mut Cluster, rest: &[&str]) -> Done {

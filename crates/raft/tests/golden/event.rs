@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use quorate_contracts::{Entry, EntryId, EntryKind, LogIndex, NodeId, Record, Term, Wire};
+use quorate_contracts::{
+    Entry, EntryId, EntryKind, LogIndex, NodeId, Record, RequestId, Term, Wire,
+};
 use quorate_raft::{Body, Membership, Message, Raft, RoleName};
 
 /// Longer batches are told by their first and last entry.
@@ -111,9 +113,15 @@ pub(crate) fn of_message(message: &Message) -> String {
             format!(" {} at {offset}, {} B{end}", meta.last, bytes.len())
         }
         Body::SnapshotProgress { last, next_offset } => format!(" {last} wants {next_offset}"),
+        Body::ReadAnswer { index, .. } => format!(" at {index}"),
         _ => String::new(),
     };
     format!("{} {}{what}", message.body.name(), message.term)
+}
+
+/// `r1 r2`
+pub(crate) fn reads(ids: &[RequestId]) -> String {
+    ids.iter().map(RequestId::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// `: 3@1..5@2`

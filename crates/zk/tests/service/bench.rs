@@ -116,6 +116,7 @@ impl Bench {
         site.server.step(self.now, input, &site.tree, &mut out);
         for output in out {
             match output {
+                ServiceOutput::ReadBarrier { .. } => {}
                 ServiceOutput::Propose(proposal) => self.proposed.push(proposal),
                 ServiceOutput::Tell { to, message } => {
                     self.messages.push((NodeId(at as u64 + 1), to, message));
