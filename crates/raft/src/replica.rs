@@ -360,6 +360,9 @@ impl<S: Service> Replica<S> {
         let current = (self.raft.leader(), self.raft.term());
         if current != self.told {
             self.told = current;
+            // What waited for the old leader would overtake what was sent to it: the service, told below,
+            // proposes all of it again.
+            self.forward.clear();
             let (leader, term) = current;
             self.serve(now, ServiceInput::Leader { leader, term });
         }
