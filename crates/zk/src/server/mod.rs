@@ -148,6 +148,8 @@ pub struct ServerConfig {
     pub unread_bytes_quiet: usize,
     /// ... and before it is given up.
     pub unread_bytes_max: usize,
+    /// Bytes that the watches of one connection may take; beyond, a watch is refused.
+    pub watch_bytes_max: usize,
     /// `key=value` lines for the word `conf`.
     pub conf: Vec<(String, String)>,
     /// Where request ids begin; the upper 32 bits are random.
@@ -168,6 +170,7 @@ impl ServerConfig {
             bytes_in_flight_total_max: 256 << 20,
             unread_bytes_quiet: 1 << 20,
             unread_bytes_max: 16 << 20,
+            watch_bytes_max: 64 << 20,
             conf: Vec::new(),
             first_request,
         }

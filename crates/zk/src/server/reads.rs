@@ -62,7 +62,12 @@ impl Server {
                 self.reply_error(connection, header, error, tree, out);
                 return self.close(connection, out);
             }
-            Request::SetWatches(ref watches) => self.set_watches(connection, watches, tree, out),
+            // A client that would miss events must not believe that it is told of them.
+            Request::SetWatches(ref watches)
+                if self.set_watches(connection, watches, tree, out).is_err() =>
+            {
+                return self.close(connection, out);
+            }
             _ => {}
         }
         let identities = self.identities(connection).to_vec();
@@ -84,14 +89,15 @@ impl Server {
         tree: &Tree,
         out: &mut Outputs,
     ) {
-        match tree.readable(path, self.identities(connection)) {
+        let found = tree.readable(path, self.identities(connection));
+        let watched = found.is_ok() && watch;
+        match self.watch(connection, watched, Table::Data, path).and(found) {
             Ok(znode) => {
                 let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
                 let reply = packet(header, |out| {
                     out.buffer(znode.data());
                     out.stat(&znode.stat());
                 });
-                self.watch(connection, watch, Table::Data, path);
                 self.write(connection, reply, out);
             }
             Err(error) => self.reply_error(connection, header, error as i32, tree, out),
@@ -109,10 +115,8 @@ impl Server {
         out: &mut Outputs,
     ) {
         let found = tree.readable(path, self.identities(connection));
-        if !matches!(found, Err(ErrorCode::NoAuth)) {
-            self.watch(connection, watch, Table::Data, path);
-        }
-        match found {
+        let watched = watch && !matches!(found, Err(ErrorCode::NoAuth));
+        match self.watch(connection, watched, Table::Data, path).and(found) {
             Ok(znode) => {
                 let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
                 let reply = packet(header, |out| out.stat(&znode.stat()));
@@ -130,7 +134,9 @@ impl Server {
         tree: &Tree,
         out: &mut Outputs,
     ) {
-        match tree.readable(path, self.identities(connection)) {
+        let found = tree.readable(path, self.identities(connection));
+        let watched = found.is_ok() && watch;
+        match self.watch(connection, watched, Table::Child, path).and(found) {
             Ok(znode) => {
                 let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
                 let reply = packet(header, |out| {
@@ -140,7 +146,6 @@ impl Server {
                         out.stat(&znode.stat());
                     }
                 });
-                self.watch(connection, watch, Table::Child, path);
                 self.write(connection, reply, out);
             }
             Err(error) => self.reply_error(connection, header, error as i32, tree, out),
@@ -193,7 +198,7 @@ impl Server {
                     1 => Table::Recursive,
                     _ => return Err(ErrorCode::BadArguments),
                 };
-                self.watch(connection, true, table, path);
+                self.watch(connection, true, table, path)?;
                 body(|out| out.int(0))
             }
             Request::RemoveWatches { path, kind } => {
@@ -214,7 +219,7 @@ impl Server {
         watches: &SetWatches<'_>,
         tree: &Tree,
         out: &mut Outputs,
-    ) {
+    ) -> Result<(), ErrorCode> {
         let since = watches.relative_zxid;
         // What is hidden counts as unchanged: the watch is set, and tells nothing either.
         let identities = self.identities(connection).to_vec();
@@ -229,13 +234,13 @@ impl Server {
                 Shown::Now(stat) if stat.mzxid.0 > since => {
                     self.write(connection, notification(3, path), out);
                 }
-                _ => self.watch(connection, true, Table::Data, path),
+                _ => self.watch(connection, true, Table::Data, path)?,
             }
         }
         for path in &watches.exist {
             match shown(path) {
                 Shown::Now(_) => self.write(connection, notification(1, path), out),
-                _ => self.watch(connection, true, Table::Data, path),
+                _ => self.watch(connection, true, Table::Data, path)?,
             }
         }
         for path in &watches.child {
@@ -244,20 +249,35 @@ impl Server {
                 Shown::Now(stat) if stat.pzxid.0 > since => {
                     self.write(connection, notification(4, path), out);
                 }
-                _ => self.watch(connection, true, Table::Child, path),
+                _ => self.watch(connection, true, Table::Child, path)?,
             }
         }
         for (paths, table) in
             [(&watches.persistent, Table::Persistent), (&watches.recursive, Table::Recursive)]
         {
-            paths.iter().for_each(|path| self.watch(connection, true, table, path));
+            for path in paths {
+                self.watch(connection, true, table, path)?;
+            }
         }
+        Ok(())
     }
 
-    fn watch(&mut self, connection: ConnectionId, wanted: bool, table: Table, path: &str) {
-        if wanted && self.connections.contains_key(&connection) {
-            self.watches.add(connection, table, path);
+    /// Sets a watch; a connection may have only so many (ZK-20).
+    fn watch(
+        &mut self,
+        connection: ConnectionId,
+        wanted: bool,
+        table: Table,
+        path: &str,
+    ) -> Result<(), ErrorCode> {
+        if !wanted || !self.connections.contains_key(&connection) {
+            return Ok(());
         }
+        if self.watches.bytes_of(connection) + path.len() > self.config.watch_bytes_max {
+            return Err(ErrorCode::QuotaExceeded);
+        }
+        self.watches.add(connection, table, path);
+        Ok(())
     }
 
     pub(super) fn identities(&self, connection: ConnectionId) -> &[Identity] {

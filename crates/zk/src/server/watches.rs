@@ -1,7 +1,9 @@
 //! Who watches what, on this server. Watches belong to a connection and end with it; clients set them
 //! again on the next server.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::ConnectionId;
 use crate::path::{self, ByPath};
@@ -23,13 +25,23 @@ pub(super) enum Table {
 const DELETED: i32 = 2;
 const CHILDREN_CHANGED: i32 = 4;
 
+/// What a watch costs besides its path, about.
+const OVERHEAD: usize = 200;
+
 /// All watches of a server.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
-    by_path: ByPath<Box<str>, BTreeSet<(Table, ConnectionId)>>,
-    by_connection: BTreeMap<ConnectionId, BTreeSet<(Table, Box<str>)>>,
+    by_path: ByPath<Rc<str>, BTreeSet<(Table, ConnectionId)>>,
+    by_connection: BTreeMap<ConnectionId, Own>,
     count: usize,
     recursive: usize,
+}
+
+/// The watches of one connection, and the memory that they take.
+#[derive(Debug, Default)]
+struct Own {
+    watches: BTreeSet<(Table, Rc<str>)>,
+    bytes: usize,
 }
 
 impl Watches {
@@ -42,15 +54,21 @@ impl Watches {
         (self.by_connection.len(), self.by_path.len())
     }
 
+    /// Bytes that a connection's watches take, about.
+    pub(super) fn bytes_of(&self, connection: ConnectionId) -> usize {
+        self.by_connection.get(&connection).map_or(0, |own| own.bytes)
+    }
+
     pub(super) fn add(&mut self, connection: ConnectionId, table: Table, path: &str) {
-        if !self.by_path.contains_key(path) {
-            self.by_path.insert(path.into(), BTreeSet::new());
-        }
-        let watchers = self.by_path.get_mut(path).expect("it was put there");
+        let known = self.by_path.get_key_value(path).map(|(path, _)| path.clone());
+        let path = known.unwrap_or_else(|| path.into());
+        let watchers = self.by_path.entry(path.clone()).or_default();
         if watchers.insert((table, connection)) {
             self.count += 1;
             self.recursive += usize::from(table == Table::Recursive);
-            self.by_connection.entry(connection).or_default().insert((table, path.into()));
+            let own = self.by_connection.entry(connection).or_default();
+            own.bytes += path.len() + OVERHEAD;
+            own.watches.insert((table, path));
         }
     }
 
@@ -107,16 +125,18 @@ impl Watches {
 
     /// A connection is gone.
     pub(super) fn forget(&mut self, connection: ConnectionId) {
-        for (table, path) in self.by_connection.remove(&connection).unwrap_or_default() {
+        for (table, path) in self.by_connection.remove(&connection).unwrap_or_default().watches {
             self.drop_by_path(connection, table, &path);
         }
     }
 
     fn drop_one(&mut self, connection: ConnectionId, table: Table, path: &str) -> bool {
-        if let Some(own) = self.by_connection.get_mut(&connection) {
-            own.remove(&(table, path.into()));
-            if own.is_empty() {
-                self.by_connection.remove(&connection);
+        if let Entry::Occupied(mut own) = self.by_connection.entry(connection)
+            && own.get_mut().watches.remove(&(table, path.into()))
+        {
+            own.get_mut().bytes -= path.len() + OVERHEAD;
+            if own.get().watches.is_empty() {
+                own.remove();
             }
         }
         self.drop_by_path(connection, table, path)

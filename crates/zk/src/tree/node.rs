@@ -44,7 +44,9 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) path: Rc<str>,
-    pub(crate) data: Option<Box<[u8]>>,
+    data: Option<Box<[u8]>>,
+    /// Of the data: a change of anything else need not read it all again.
+    data_checksum: u32,
     pub(crate) acl: AclId,
     pub(crate) kind: Kind,
     pub(crate) czxid: Zxid,
@@ -76,6 +78,7 @@ impl Node {
         Self {
             path: path.into(),
             data: data.map(Into::into),
+            data_checksum: data.map_or(0, crc32c::crc32c),
             acl,
             kind,
             czxid: zxid,
@@ -92,6 +95,16 @@ impl Node {
             previous_sibling: Slot::NONE,
             next_sibling: Slot::NONE,
         }
+    }
+
+    /// Its data; `None` is the protocol's null.
+    pub(crate) fn data(&self) -> Option<&[u8]> {
+        self.data.as_deref()
+    }
+
+    pub(crate) fn set_data(&mut self, data: Option<&[u8]>) {
+        self.data = data.map(Into::into);
+        self.data_checksum = data.map_or(0, crc32c::crc32c);
     }
 
     /// What clients see. `cversion` counts creations and deletions of children alike.
@@ -117,7 +130,7 @@ impl Node {
 
     /// A hash of everything that is the same on all replicas.
     pub(crate) fn digest(&self) -> u64 {
-        let data = self.data.as_deref().map_or(1, |data| 2 + u64::from(crc32c::crc32c(data)));
+        let data = self.data.as_ref().map_or(1, |_| 2 + u64::from(self.data_checksum));
         let owner = match self.kind {
             Kind::Persistent => 0,
             Kind::Container => 1,

@@ -29,7 +29,7 @@ impl Tree {
             }
             Planned::SetData { path, data } => {
                 let stat = self.change(path, |node| {
-                    node.data = data.map(Into::into);
+                    node.set_data(data);
                     node.version = next_version(node.version);
                     (node.mzxid, node.mtime) = (at.zxid, at.unix_ms);
                 });

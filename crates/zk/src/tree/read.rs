@@ -15,7 +15,7 @@ pub struct Znode<'t> {
 impl<'t> Znode<'t> {
     /// Its data; `None` is the protocol's null.
     pub fn data(&self) -> Option<&'t [u8]> {
-        self.node.data.as_deref()
+        self.node.data()
     }
 
     /// Its Stat.

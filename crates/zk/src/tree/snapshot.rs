@@ -118,8 +118,8 @@ fn encode_node(node: &Node) -> Vec<u8> {
     let mut out = WireWriter::with_capacity(128 + node.bytes() as usize);
     out.u8(1);
     out.bytes(node.path.as_bytes());
-    out.bool(node.data.is_some());
-    out.bytes(node.data.as_deref().unwrap_or_default());
+    out.bool(node.data().is_some());
+    out.bytes(node.data().unwrap_or_default());
     out.u32(node.acl.0);
     let (kind, owner) = match node.kind {
         Kind::Persistent => (0, 0),

@@ -81,6 +81,7 @@ impl Bench {
             let mut config = ServerConfig::new(NodeId(id + 1), first);
             config.requests_in_flight_max = 10;
             config.bytes_in_flight_max = 100_000;
+            config.watch_bytes_max = 10_000;
             config.unread_bytes_quiet = 20_000;
             config.unread_bytes_max = 200_000;
             config.super_digest = Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".to_string());

@@ -108,3 +108,26 @@ fn watches_that_stay() {
         assert_eq!(bench.story(client), [expected]);
     }
 }
+
+/// ZK-20: the watches of a connection take only so much memory; those beyond are refused, the others stay.
+#[test]
+fn watches_have_a_limit() {
+    let mut bench = Bench::new(1);
+    let (client, _) = bench.client(0);
+    for xid in 1..100 {
+        bench.read(client, xid, opcode::EXISTS, &format!("/w{xid}"), true);
+    }
+    let story = bench.story(client);
+    assert_eq!((&story[0][..], &story[98][..]), ("1 error -101", "99 error -125"));
+    made_without_reading(&mut bench, client, "/w1");
+    assert_eq!(bench.story(client), ["event 1 /w1", "100 ok"]);
+    let long = "/x".repeat(6_000);
+    bench.ask(client, -8, opcode::SET_WATCHES, |out: &mut JuteWriter| {
+        out.long(0);
+        out.count(0);
+        out.count(1);
+        out.str(&long);
+        out.count(0);
+    });
+    assert!(bench.is_closed(client), "it must not believe that it is told of everything");
+}
