@@ -8,7 +8,7 @@ use quorate_contracts::{
     Recovered, RequestId, Service, ServiceInput, ServiceOutput, StateMachine, Term, Time, Wire,
     WireReader, WireWriter,
 };
-use quorate_raft::{Body, Config, Message, Replica, ReplicaMessage};
+use quorate_raft::{Body, Config, Message, Replica, ReplicaMessage, ReplicaRequest};
 
 /// State that nobody looks at.
 #[derive(Debug)]
@@ -131,9 +131,9 @@ fn what_waited_for_the_old_leader_does_not_overtake() {
         forwarded(out)
     };
     step(leads(1, 1));
-    step(Input::Requested(1));
+    step(Input::Requested(ReplicaRequest::Client(1)));
     assert_eq!(step(Input::Wake), [(NodeId(1), vec![1])]);
-    step(Input::Requested(2));
+    step(Input::Requested(ReplicaRequest::Client(2)));
     step(leads(3, 2));
     assert_eq!(step(Input::Wake), [(NodeId(3), vec![1, 2])]);
 }
