@@ -133,7 +133,7 @@ pub enum When {
 /// made; checksums and headers of the file are the storage's own affair.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SnapshotOutput {
-    /// Begin a file, discarding an unfinished one.
+    /// Begin a file, discarding one that was not told to finish.
     Begin {
         /// What it will stand for.
         meta: SnapshotMeta,
@@ -146,7 +146,7 @@ pub enum SnapshotOutput {
         bytes: Bytes,
     },
     /// Make the file durable under its name; answered with [`SnapshotInput::Finished`]. The one
-    /// before it may then go.
+    /// before it may then go. Or, as any work on the file being written, with [`SnapshotInput::Cancelled`].
     Finish,
     /// Read a piece of the newest finished file; answered with [`SnapshotInput::Piece`].
     Read {
@@ -175,6 +175,11 @@ pub enum SnapshotInput {
         /// Size of its content in bytes.
         bytes: u64,
     },
+    /// The file being written was given up: there is no space for it. Nothing else is affected.
+    Cancelled {
+        /// What happened, in words.
+        reason: String,
+    },
     /// A piece of the newest finished file.
     Piece {
         /// What the file stands for.
@@ -201,6 +206,7 @@ impl fmt::Debug for SnapshotInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Written { end } => write!(f, "written to {end}"),
+            Self::Cancelled { reason } => write!(f, "cancelled: {reason}"),
             Self::Finished { meta, bytes } => write!(f, "finished {} {bytes} B", meta.last),
             Self::Piece { meta, offset, bytes, last, to } => {
                 let end = if *last { " (last)" } else { "" };

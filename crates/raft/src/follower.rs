@@ -192,6 +192,8 @@ impl Raft {
             SnapshotInput::Piece { meta, offset, bytes, last, to } => {
                 self.snapshot_piece(now, meta, offset, bytes, last, to, out);
             }
+            // The leader asks again after a while, from the start.
+            SnapshotInput::Cancelled { .. } => self.incoming = None,
             SnapshotInput::Loaded { .. } => {}
         }
     }

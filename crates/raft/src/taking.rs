@@ -107,6 +107,8 @@ impl<S: Service> Replica<S> {
                     out.push(Output::Snapshot(SnapshotOutput::Finish));
                 }
             }
+            // The next one is due after as much log again; there may be space by then.
+            (SnapshotInput::Cancelled { .. }, _) => self.taking.stage = Stage::Idle,
             (SnapshotInput::Finished { bytes, .. }, stage) => {
                 self.taking.last_bytes = *bytes;
                 if stage == Stage::Finishing {
