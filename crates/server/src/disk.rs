@@ -1,9 +1,9 @@
-//! Real files, on two threads: one for the log, one for snapshots, so that writing a snapshot does not ride
-//! on the log's syncs. Operations on one file are carried out in order.
+//! Real files, on two threads: one for the log, one for what the log need not wait for (snapshots, and making
+//! the next segment ready). Operations on one file are carried out in order.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,7 +17,7 @@ use quorate_storage::{Completion, Disk, FileInfo, Operation, Ticket};
 pub struct RealDisk {
     directory: PathBuf,
     log: Sender<(Ticket, Operation)>,
-    snapshots: Sender<(Ticket, Operation)>,
+    aside: Sender<(Ticket, Operation)>,
 }
 
 impl RealDisk {
@@ -38,7 +38,7 @@ impl RealDisk {
         Ok(Self {
             directory: directory.to_path_buf(),
             log: spawn("log")?,
-            snapshots: spawn("snapshots")?,
+            aside: spawn("beside the log")?,
         })
     }
 }
@@ -61,20 +61,17 @@ impl Disk for RealDisk {
         read(&File::open(self.directory.join(name))?, offset, length)
     }
 
+    fn open_at(&self, name: &str, offset: u64) -> io::Result<Box<dyn Read>> {
+        let mut file = File::open(self.directory.join(name))?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Box::new(BufReader::new(file)))
+    }
+
     fn submit(&mut self, ticket: Ticket, operation: Operation) {
-        let worker = if touches_snapshot(&operation) { &self.snapshots } else { &self.log };
+        let worker = if operation.is_aside() { &self.aside } else { &self.log };
         // The thread ends only when this sender does.
         let _ = worker.send((ticket, operation));
     }
-}
-
-fn touches_snapshot(operation: &Operation) -> bool {
-    let (Operation::Create { name, .. }
-    | Operation::Write { name, .. }
-    | Operation::Read { name, .. }
-    | Operation::Rename { from: name, .. }
-    | Operation::Remove { name }) = operation;
-    name.starts_with("snapshot-")
 }
 
 fn read(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
@@ -101,7 +98,10 @@ impl Worker {
 
     fn carry_out(&mut self, operation: Operation) -> io::Result<Bytes> {
         match operation {
-            Operation::Create { name, bytes } => self.create(name, bytes)?,
+            Operation::Create { name, bytes } => {
+                self.open.remove(&name);
+                self.create(&name, bytes)?;
+            }
             Operation::Write { name, offset, data, sync } => {
                 let file = self.file(&name)?;
                 file.write_all_at(&data, offset)?;
@@ -121,27 +121,21 @@ impl Worker {
             }
             Operation::Remove { name } => {
                 self.open.remove(&name);
-                match fs::remove_file(self.directory.join(&name)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                fs::remove_file(self.directory.join(&name)).or_else(ignore_missing)?;
             }
         }
         Ok(Bytes::new())
     }
 
-    /// Space is reserved before anything is written, so that a full disk is met here. The size is durable
-    /// too: later syncs of data need not touch it.
-    fn create(&mut self, name: String, bytes: u64) -> io::Result<()> {
-        let path = self.directory.join(&name);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-        if bytes > 0 {
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
-            file.sync_all()?;
+    /// Space is reserved before anything is written, so that a full disk is met here; what was begun then
+    /// is no file to be used. The size is durable too: later syncs of data need not touch it.
+    fn create(&self, name: &str, bytes: u64) -> io::Result<()> {
+        let path = self.directory.join(name);
+        let reserved = reserve(&path, bytes);
+        if reserved.is_err() {
+            fs::remove_file(&path).or_else(ignore_missing)?;
         }
-        self.open.insert(name, file);
-        Ok(())
+        reserved
     }
 
     fn file(&mut self, name: &str) -> io::Result<&File> {
@@ -152,4 +146,18 @@ impl Worker {
         }
         Ok(&self.open[name])
     }
+}
+
+/// A new file of this size.
+fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    if bytes > 0 {
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+fn ignore_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use quorate_contracts::{GroupId, NodeId, Time};
+use quorate_contracts::{GroupId, NodeId, SnapshotInput, Time};
 use quorate_storage::StorageEvent;
 use tokio::sync::Notify;
 
@@ -88,7 +88,8 @@ impl Host {
     }
 
     async fn wait(&self) {
-        let until = self.deadlines.next().map_or(self.second_at, |at| at.min(self.second_at));
+        let others = [self.deadlines.next(), self.shared.storage.deadline()];
+        let until = others.into_iter().flatten().fold(self.second_at, Time::min);
         let wait = until.since(self.now());
         if !wait.is_zero() {
             tokio::select! {
@@ -117,7 +118,7 @@ impl Host {
             self.take(incoming);
         }
         self.wake_due();
-        self.shared.storage.flush();
+        self.shared.storage.flush(self.now, &mut self.shared.news);
         self.tell_news();
         self.shared.members.flush();
         self.flush_clients();
@@ -210,8 +211,15 @@ impl Host {
                         self.tell(group, Event::Read { from, entries });
                     }
                     StorageEvent::Snapshot { group, news } => {
+                        if let SnapshotInput::Cancelled { reason } = &news {
+                            tracing::warn!(%group, %reason, "a snapshot was given up");
+                        }
                         self.tell(group, Event::Snapshot(news));
                     }
+                    StorageEvent::NoRoom { reason } => {
+                        tracing::warn!(%reason, "no room for the log: writes wait for it");
+                    }
+                    StorageEvent::Room => tracing::info!("there is room for the log again"),
                     StorageEvent::Failed { reason } => {
                         self.tell_all(|| Event::DiskFailed(reason.clone()));
                         self.failure = Some(reason);

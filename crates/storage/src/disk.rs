@@ -1,11 +1,11 @@
 //! What the storage asks of a disk.
 
-use std::io;
+use std::io::{self, Read};
 
 use bytes::Bytes;
 
-/// A directory of files. Blocking reads serve recovery and tools; everything that happens while the node
-/// runs is submitted, and completes later.
+/// A directory of files. Blocking reads serve recovery, tools and the loading of a snapshot; everything
+/// else that happens while the node runs is submitted, and completes later.
 pub trait Disk {
     /// All files, in no particular order. Blocks.
     fn list(&self) -> io::Result<Vec<FileInfo>>;
@@ -13,7 +13,12 @@ pub trait Disk {
     /// Reads up to `length` bytes at `offset`; fewer only at the end of the file. Blocks.
     fn read_at(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>>;
 
-    /// Begins an operation. Operations on one file are carried out in the order of submission.
+    /// Reads a file from `offset` on, as it is now, piece by piece: whether it is renamed or removed later makes
+    /// no difference. Blocks.
+    fn open_at(&self, name: &str, offset: u64) -> io::Result<Box<dyn Read>>;
+
+    /// Begins an operation. Operations on one file are carried out in the order of submission, others
+    /// in any.
     fn submit(&mut self, ticket: Ticket, operation: Operation);
 }
 
@@ -33,7 +38,8 @@ pub struct Ticket(pub u64);
 /// Something to be done to a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Operation {
-    /// Makes a new file of this size, of zeros, in place of one of that name.
+    /// Makes a new file of this size, of zeros, in place of one of that name. If it fails, no file of that
+    /// name is left.
     Create {
         /// The file.
         name: String,
@@ -67,11 +73,29 @@ pub enum Operation {
         /// Its new one.
         to: String,
     },
-    /// Removes a file; one that is not there is no error.
+    /// Removes a file; one that is not there is no error. Not durable: after a crash it may be back.
     Remove {
         /// The file.
         name: String,
     },
+}
+
+impl Operation {
+    /// The file that it is about; of a rename, the one that is renamed.
+    pub fn file(&self) -> &str {
+        let (Self::Create { name, .. }
+        | Self::Write { name, .. }
+        | Self::Read { name, .. }
+        | Self::Rename { from: name, .. }
+        | Self::Remove { name }) = self;
+        name
+    }
+
+    /// Whether the log need not wait for it: work on snapshots, and making the next segment ready. A disk
+    /// may carry these out beside the others.
+    pub fn is_aside(&self) -> bool {
+        matches!(self, Self::Create { .. }) || self.file().starts_with("snapshot-")
+    }
 }
 
 /// What came of an operation.
@@ -81,4 +105,9 @@ pub struct Completion {
     pub ticket: Ticket,
     /// The bytes of a read; else nothing.
     pub result: io::Result<Bytes>,
+}
+
+/// Whether an operation failed only because the disk, or this user's part of it, is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

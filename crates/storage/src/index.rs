@@ -1,14 +1,29 @@
-//! Where the entries of a group are on disk, batch by batch.
+//! One group's log as the disk has it: which entries there are, and where.
+//!
+//! ```text
+//!    base        anchor                 last
+//!  ...|.............|......known..........|
+//!  snapshot   never described
+//! ```
+//!
+//! Invariants: `base <= anchor <= last`; `term_starts` knows the term of every index in `(anchor, last]`. The
+//! two differ only while recovery reads segments that begin in the middle of a log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_contracts::{Entry, EntryId, HardState, LogIndex, Record, WriteMark};
+use bytes::Bytes;
+use quorate_contracts::{
+    Entry, EntryId, EntryKind, GroupId, HardState, LogIndex, Record, WriteMark,
+};
+
+use crate::batch::GroupRecord;
 
 /// Where a batch is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Location {
     pub(crate) segment: u64,
     pub(crate) offset: u64,
+    /// As many bytes as the batch takes, or a few more.
     pub(crate) bytes: u64,
 }
 
@@ -18,53 +33,190 @@ pub(crate) struct GroupIndex {
     pub(crate) hard_state: HardState,
     pub(crate) mark: WriteMark,
     pub(crate) base: EntryId,
+    anchor: EntryId,
     pub(crate) last: EntryId,
+    /// The first entry of each run of one term.
+    pub(crate) term_starts: Vec<EntryId>,
     /// By first index: the last index that is valid there, and where.
     runs: BTreeMap<LogIndex, (LogIndex, Location)>,
+    /// Membership entries.
+    pub(crate) memberships: BTreeMap<LogIndex, Bytes>,
+    /// Entries whose headers are good and whose data is not.
+    pub(crate) damaged: BTreeSet<LogIndex>,
+    /// Up to where entries may have been lost with their headers.
+    pub(crate) lost: Option<LogIndex>,
 }
 
 impl GroupIndex {
-    /// Takes up what a batch at `location` says.
-    pub(crate) fn take(&mut self, mark: WriteMark, record: &Record, location: Location) {
-        self.mark = self.mark.max(mark);
-        if let Some(hard_state) = record.hard_state {
-            self.hard_state = hard_state;
-        }
-        if let Some(base) = record.base {
-            self.rebase(base);
-        }
-        if let Some(from) = record.truncate_from {
-            self.truncate_from(from);
-        }
-        if let (Some(first), Some(last)) = (record.entries.first(), record.entries.last()) {
-            self.runs.insert(first.id.index, (last.id.index, location));
-            self.last = last.id;
+    /// What to write for a record of Raft's: with term and vote, and the entry that it follows.
+    pub(crate) fn describe(&self, group: GroupId, mark: WriteMark, record: Record) -> GroupRecord {
+        let Record { hard_state, base, truncate_from, entries } = record;
+        let first = entries.first().map(|entry| entry.id.index);
+        let appended = first.filter(|first| *first > self.last.index);
+        let after = truncate_from.or(appended).map(|from| self.before(from, base));
+        let hard_state = hard_state.unwrap_or(self.hard_state);
+        GroupRecord { group, mark, hard_state, base, after, lost: None, entries }
+    }
+
+    /// The entry before `from`, once the log begins after `base`.
+    fn before(&self, from: LogIndex, base: Option<EntryId>) -> EntryId {
+        let index = from.prev().unwrap_or_default();
+        match base {
+            Some(base) if base.index >= index => base,
+            _ => self.id_at(index).unwrap_or_else(|| {
+                panic!("entries from {from} on do not follow the log {}..{}", self.base, self.last)
+            }),
         }
     }
 
-    /// The log begins after `base`. Whether the old log led up to it is for the caller to know; here
-    /// what lies beyond is kept if it follows without a gap.
+    /// Its state, for the head of a segment and for marks.
+    pub(crate) fn state(&self, group: GroupId) -> GroupRecord {
+        GroupRecord {
+            group,
+            mark: self.mark,
+            hard_state: self.hard_state,
+            base: Some(self.base),
+            after: Some(self.last),
+            lost: self.lost.map(Some),
+            entries: Vec::new(),
+        }
+    }
+
+    /// Takes up a record that a batch at `location` holds.
+    pub(crate) fn take(&mut self, record: &GroupRecord, location: Location) {
+        self.take_state(record);
+        if let Some(base) = record.base {
+            self.rebase(base);
+        }
+        if let Some(after) = record.after {
+            self.cut_after(after);
+        }
+        let (Some(first), Some(last)) = (record.entries.first(), record.entries.last()) else {
+            return;
+        };
+        if record.after.is_none() {
+            self.make_room(first.id.index, last.id.index);
+        }
+        self.runs.insert(first.id.index, (last.id.index, location));
+        for entry in &record.entries {
+            self.take_entry(entry);
+        }
+    }
+
+    /// Takes up what a record says besides the log.
+    pub(crate) fn take_state(&mut self, record: &GroupRecord) {
+        self.mark = self.mark.max(record.mark);
+        self.hard_state = record.hard_state;
+        self.lost = record.lost.unwrap_or(self.lost);
+    }
+
+    fn take_entry(&mut self, entry: &Entry) {
+        self.damaged.remove(&entry.id.index);
+        if entry.kind == EntryKind::Membership {
+            // The segment's bytes are not to be kept for the sake of a few.
+            self.memberships.insert(entry.id.index, Bytes::copy_from_slice(&entry.data));
+        }
+        if entry.id.index > self.last.index {
+            if self.last == self.anchor || entry.id.term != self.last.term {
+                self.term_starts.push(entry.id);
+            }
+            self.last = entry.id;
+        }
+    }
+
+    /// The log begins after `base`; what lies beyond is kept.
     pub(crate) fn rebase(&mut self, base: EntryId) {
+        let next = base.index.next();
+        if self.last.index <= base.index {
+            return self.restart_after(base);
+        }
+        if base.index > self.anchor.index {
+            let after = self.term_starts.partition_point(|start| start.index <= base.index);
+            let current = after.checked_sub(1).map(|i| self.term_starts[i].term);
+            self.term_starts.drain(..after);
+            if let Some(term) = current
+                && self.term_starts.first().is_none_or(|start| start.index != next)
+            {
+                self.term_starts.insert(0, EntryId::new(next, term));
+            }
+            self.anchor = base;
+        }
         self.base = base;
         self.runs.retain(|_, (last, _)| *last > base.index);
-        if self.last.index <= base.index {
-            self.last = base;
-            self.runs.clear();
-        }
+        self.memberships = self.memberships.split_off(&next);
+        self.damaged = self.damaged.split_off(&next);
     }
 
     /// Nothing of the log is kept: it begins after `base`.
     pub(crate) fn restart_after(&mut self, base: EntryId) {
-        self.runs.clear();
-        (self.base, self.last) = (base, base);
+        self.base = base;
+        self.go_on_after(base);
     }
 
-    pub(crate) fn truncate_from(&mut self, from: LogIndex) {
-        self.runs.split_off(&from);
-        let end = LogIndex(from.0 - 1);
-        if let Some((_, (last, _))) = self.runs.iter_mut().next_back() {
-            *last = (*last).min(end);
+    /// Nothing is known of the entries up to `anchor`, which is the last one.
+    pub(crate) fn go_on_after(&mut self, anchor: EntryId) {
+        self.runs.clear();
+        self.term_starts.clear();
+        self.memberships.clear();
+        self.damaged.clear();
+        (self.anchor, self.last) = (anchor, anchor);
+    }
+
+    /// What is behind `last` is removed.
+    fn cut_after(&mut self, last: EntryId) {
+        if last.index > self.last.index || last.index <= self.anchor.index {
+            return self.go_on_after(last);
         }
+        let next = last.index.next();
+        self.runs.split_off(&next);
+        if let Some((_, (end, _))) = self.runs.iter_mut().next_back() {
+            *end = (*end).min(last.index);
+        }
+        let keep = self.term_starts.partition_point(|start| start.index <= last.index);
+        self.term_starts.truncate(keep);
+        self.memberships.split_off(&next);
+        self.damaged.split_off(&next);
+        self.last = last;
+    }
+
+    /// Whole copies of `[from, to]` are elsewhere from here on.
+    fn make_room(&mut self, from: LogIndex, to: LogIndex) {
+        let overlap =
+            |(first, (last, _)): &(LogIndex, (LogIndex, Location))| *first <= to && *last >= from;
+        let old: Vec<_> = self.runs.iter().map(|(f, r)| (*f, *r)).filter(overlap).collect();
+        for (first, (last, location)) in old {
+            self.runs.remove(&first);
+            if let Some(end) = from.prev().filter(|end| *end >= first) {
+                self.runs.insert(first, (end, location));
+            }
+            if last > to {
+                self.runs.insert(to.next(), (last, location));
+            }
+        }
+    }
+
+    /// The id of the entry at `index`, if it is known.
+    pub(crate) fn id_at(&self, index: LogIndex) -> Option<EntryId> {
+        if let Some(id) =
+            [self.base, self.anchor, self.last].into_iter().find(|id| id.index == index)
+        {
+            return Some(id);
+        }
+        if index < self.anchor.index || index > self.last.index {
+            return None;
+        }
+        let after = self.term_starts.partition_point(|start| start.index <= index);
+        Some(EntryId::new(index, self.term_starts[after - 1].term))
+    }
+
+    /// Whether the log holds this very entry, or begins right after it.
+    pub(crate) fn holds(&self, id: EntryId) -> bool {
+        self.id_at(id.index) == Some(id)
+    }
+
+    /// The entries between the base and this one were never described: a segment is missing.
+    pub(crate) fn anchor(&self) -> EntryId {
+        self.anchor
     }
 
     /// Where the entry at `index` is, and the last index of the same run that is valid there.
@@ -73,30 +225,32 @@ impl GroupIndex {
         (*last >= index && index > self.base.index).then_some((*last, *location))
     }
 
+    /// The run that ends at `index` or holds it: its first index, and where it is.
+    pub(crate) fn run_before(&self, index: LogIndex) -> Option<(LogIndex, Location)> {
+        let (first, (_, location)) = self.runs.range(..=index).next_back()?;
+        Some(((*first).max(self.base.index.next()), *location))
+    }
+
     /// The oldest segment that holds an entry still needed.
     pub(crate) fn oldest_segment(&self) -> Option<u64> {
         self.runs.values().map(|(_, location)| location.segment).min()
     }
-
-    /// Its state, for the head of a segment.
-    pub(crate) fn state(&self) -> Record {
-        Record { hard_state: Some(self.hard_state), base: Some(self.base), ..Record::default() }
-    }
 }
 
-/// The entries of a record that lie in `[from, to]`, up to a size but at least one.
+/// The entries of a record that lie in `[from, to]`, without a gap, up to a size but at least one.
 pub(crate) fn select(
     entries: Vec<Entry>,
     from: LogIndex,
     to: LogIndex,
     bytes_max: usize,
 ) -> Vec<Entry> {
-    let mut bytes = 0;
+    let (mut bytes, mut next) = (0, from);
     let wanted = entries.into_iter().filter(|entry| (from..=to).contains(&entry.id.index));
     let fitting = wanted.take_while(|entry| {
-        let first = bytes == 0;
+        let (first, follows) = (bytes == 0, entry.id.index == next);
         bytes += entry.data.len() + 1;
-        first || bytes <= bytes_max
+        next = next.next();
+        follows && (first || bytes <= bytes_max)
     });
     fitting.collect()
 }

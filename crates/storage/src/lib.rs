@@ -9,20 +9,27 @@
 //! [`Storage`] is sans-IO: it submits [`Operation`]s to a [`Disk`] and is told their [`Completion`]s.
 //! The disk format is drawn in `docs/storage.md`.
 //!
-//! Invariants: a batch is written only after the one before it is durable; so a batch that cannot be read
-//! is a torn tail only if nothing follows it, and damage otherwise. Each segment begins with the
-//! state (term, vote, base) of every group, so that any older one may go once its entries may.
+//! Invariants: a batch is begun only after the one before it is durable, and says so; a batch that does not
+//! read is a torn tail only if nothing written later says that it was durable, and damage otherwise. Each
+//! segment begins with the state (term, vote, base, last entry) of every group, so that any older one may go
+//! once its entries may. Nothing is written to space that was not reserved, and nothing that failed is tried again.
 //!
 //! Not here: files, threads and clocks; repairing damage from other members.
 
 mod batch;
 mod disk;
 mod index;
+mod inspect;
 mod recovery;
 mod segment;
 mod snapshot;
 mod storage;
+mod walk;
 
 pub use disk::{Completion, Disk, FileInfo, Operation, Ticket};
+pub use inspect::{
+    GroupReport, Inspection, Problem, SegmentReport, SnapshotReport, TornReport, inspect,
+};
 pub use recovery::OpenError;
 pub use storage::{Counters, Identity, Storage, StorageEvent, StorageOptions};
+pub use walk::Damage;

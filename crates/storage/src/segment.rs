@@ -2,23 +2,33 @@
 
 use bytes::Bytes;
 
-use crate::Identity;
+use crate::{FileInfo, Identity};
 
 /// The header's size; batches begin after it.
 pub(crate) const HEADER_BYTES: u64 = 64;
-const MAGIC: &[u8; 8] = b"QRTELOG1";
-
-/// The name under which the next segment is made ready.
-pub(crate) const PREPARED_NAME: &str = "next.prepared";
+const MAGIC: &[u8; 8] = b"QRTELOG2";
+const CHECKSUM_AT: usize = HEADER_BYTES as usize - 4;
 
 /// `000012.log`
 pub(crate) fn name(number: u64) -> String {
     format!("{number:06}.log")
 }
 
-/// The number in a segment's name.
-pub(crate) fn number(name: &str) -> Option<u64> {
-    name.strip_suffix(".log")?.parse().ok()
+/// `000013.prepared`: the name under which that segment is made ready. It is there only if the one before it
+/// was begun, so that a lost newest segment is noticed.
+pub(crate) fn prepared_name(number: u64) -> String {
+    format!("{number:06}.prepared")
+}
+
+/// The numbers of the files whose name this function gives them.
+pub(crate) fn numbers(files: &[FileInfo], name: impl Fn(u64) -> String) -> Vec<u64> {
+    let number = |file: &FileInfo| {
+        let number = file.name.split('.').next()?.parse().ok()?;
+        (name(number) == file.name).then_some(number)
+    };
+    let mut numbers: Vec<u64> = files.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 /// Seeds the checksums of everything in a segment: bytes that another segment or another life of the
@@ -30,53 +40,69 @@ pub(crate) fn seed(identity: &Identity, number: u64) -> u32 {
     crc32c::crc32c(&bytes)
 }
 
-/// The header of segment `number`, whose first batch has the number `first_batch`.
-///
-/// ```text
-/// magic 8 | cluster 8 | node 8 | incarnation 8 | number 8 | first batch 8 | zeros 12 | CRC-32C 4
-/// ```
-pub(crate) fn header(identity: &Identity, number: u64, first_batch: u64) -> Bytes {
-    let mut header = Vec::with_capacity(HEADER_BYTES as usize);
-    header.extend_from_slice(MAGIC);
-    for word in
-        [identity.cluster.0, identity.node.0, identity.incarnation.0, number, first_batch, 0]
-    {
-        header.extend_from_slice(&word.to_be_bytes());
-    }
-    header.extend_from_slice(&[0; 4]);
-    let checksum = crc32c::crc32c(&header);
-    header.extend_from_slice(&checksum.to_be_bytes());
-    header.into()
+/// What a segment's header says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Header {
+    /// The segment's number.
+    pub(crate) number: u64,
+    /// Number of its first batch.
+    pub(crate) first_batch: u64,
+    /// The oldest segment that was still needed when this one was begun.
+    pub(crate) oldest: u64,
 }
 
-/// What is wrong with a header, or the number of the segment's first batch.
-pub(crate) fn read_header(
-    header: &[u8],
-    identity: &Identity,
-    number: u64,
-) -> Result<u64, &'static str> {
-    let whole = header.len() == HEADER_BYTES as usize;
-    if !whole || header.iter().all(|byte| *byte == 0) {
-        return Err("the header was never written");
+impl Header {
+    /// ```text
+    /// magic 8 | cluster 8 | node 8 | incarnation 8 | number 8 | first batch 8 | oldest 8 | zeros 4 | CRC-32C 4
+    /// ```
+    pub(crate) fn encode(&self, identity: &Identity) -> Bytes {
+        let mut header = Vec::with_capacity(HEADER_BYTES as usize);
+        header.extend_from_slice(MAGIC);
+        for word in [
+            identity.cluster.0,
+            identity.node.0,
+            identity.incarnation.0,
+            self.number,
+            self.first_batch,
+            self.oldest,
+        ] {
+            header.extend_from_slice(&word.to_be_bytes());
+        }
+        header.resize(CHECKSUM_AT, 0);
+        let checksum = crc32c::crc32c(&header);
+        header.extend_from_slice(&checksum.to_be_bytes());
+        header.into()
     }
-    let word = |at: usize| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&header[at..at + 8]);
-        u64::from_be_bytes(bytes)
-    };
-    if header[60..] != crc32c::crc32c(&header[..60]).to_be_bytes() {
-        return Err("the header fails its checksum");
+
+    /// Reads the header of the segment with this number, or says what is wrong with it.
+    pub(crate) fn read(
+        header: &[u8],
+        identity: &Identity,
+        number: u64,
+    ) -> Result<Self, &'static str> {
+        let whole = header.len() == HEADER_BYTES as usize;
+        if !whole || header.iter().all(|byte| *byte == 0) {
+            return Err("the header was never written");
+        }
+        let word = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&header[at..at + 8]);
+            u64::from_be_bytes(bytes)
+        };
+        if header[CHECKSUM_AT..] != crc32c::crc32c(&header[..CHECKSUM_AT]).to_be_bytes() {
+            return Err("the header fails its checksum");
+        }
+        if &header[..8] != MAGIC {
+            return Err("the header is of another format than this build reads");
+        }
+        if [word(8), word(16), word(24)]
+            != [identity.cluster.0, identity.node.0, identity.incarnation.0]
+        {
+            return Err("the segment is of another cluster, node or life of the directory");
+        }
+        if word(32) != number {
+            return Err("the header has another number than the name");
+        }
+        Ok(Self { number, first_batch: word(40), oldest: word(48) })
     }
-    if &header[..8] != MAGIC {
-        return Err("the header is of another format");
-    }
-    if [word(8), word(16), word(24)]
-        != [identity.cluster.0, identity.node.0, identity.incarnation.0]
-    {
-        return Err("the segment is of another cluster, node or life of the directory");
-    }
-    if word(32) != number {
-        return Err("the header has another number than the name");
-    }
-    Ok(word(40))
 }

@@ -9,14 +9,17 @@
 //!
 //! Not here: when to take one, and what is in it.
 
-use std::collections::BTreeMap;
-use std::io::Cursor;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_contracts::{
-    EntryId, GroupId, NodeId, SnapshotInput, SnapshotMeta, SnapshotOutput, WireReader, WireWriter,
+    EntryId, GroupId, LogIndex, NodeId, SnapshotInput, SnapshotMeta, SnapshotOutput, Term, Time,
+    WireReader, WireWriter,
 };
 
+use crate::disk::is_full;
 use crate::{Disk, FileInfo, Identity, OpenError, Operation, Storage, StorageEvent, Ticket};
 
 const MAGIC: &[u8; 8] = b"QRTESNP1";
@@ -30,7 +33,13 @@ const HEADER_BYTES_MAX: usize = 1 << 16;
 pub(crate) struct Snapshots {
     finished: BTreeMap<GroupId, File>,
     unfinished: BTreeMap<GroupId, File>,
+    /// How many files were begun: each has a name of its own.
+    begun: u64,
     pending: BTreeMap<Ticket, Pending>,
+    /// Pieces that are written; told later, so that not more are written than may be in that time.
+    paced: VecDeque<(Time, StorageEvent)>,
+    /// When the next piece would be told at the earliest.
+    free_at: Time,
 }
 
 /// A file: where its pieces are.
@@ -49,18 +58,18 @@ struct File {
 /// What to do when an operation completes.
 #[derive(Debug)]
 enum Pending {
+    /// Something was done to this file, of which nobody needs to be told.
+    Begun { group: GroupId, name: String },
     /// Tell that the file holds everything before `end`.
-    Written { group: GroupId, end: u64 },
+    Written { group: GroupId, name: String, end: u64, bytes: u32 },
     /// The file's end is durable; its name is next.
-    Ended { group: GroupId },
+    Ended { group: GroupId, file: File },
     /// It has its name.
     Renamed { group: GroupId, file: File },
     /// A piece was read for a member.
     Piece { group: GroupId, meta: SnapshotMeta, offset: u64, last: bool, to: NodeId },
-    /// The whole file was read.
-    Loaded { group: GroupId, file: File },
-    /// Nothing follows.
-    Nothing,
+    /// A piece of a file that is to be loaded was read, to see that it is whole.
+    Checked { group: GroupId, name: String, piece: usize },
 }
 
 /// `snapshot-1-4711-3.snap`: group, index and term.
@@ -68,9 +77,13 @@ fn finished_name(group: GroupId, last: EntryId) -> String {
     format!("snapshot-{}-{}-{}.snap", group.0, last.index, last.term)
 }
 
-/// The one name under which a group's snapshot is written.
-fn unfinished_name(group: GroupId) -> String {
-    format!("snapshot-{}.unfinished", group.0)
+/// What a finished snapshot's name says.
+fn parse_finished_name(name: &str) -> Option<(GroupId, EntryId)> {
+    let mut words = name.strip_prefix("snapshot-")?.strip_suffix(".snap")?.split('-');
+    let mut number = || words.next()?.parse::<u64>().ok();
+    let group = GroupId(number()?);
+    let last = EntryId::new(LogIndex(number()?), Term(number()?));
+    (finished_name(group, last) == name).then_some((group, last))
 }
 
 impl Snapshots {
@@ -84,76 +97,78 @@ impl Snapshots {
         self.finished.keys().copied()
     }
 
-    /// Finds the newest whole snapshot of each group. Older ones and unfinished ones are removed;
-    /// one that is not whole under a finished name is damage.
+    /// When the next news is to be told.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.paced.front().map(|(at, _)| *at)
+    }
+
+    /// Finds the newest snapshot of each group; if that one is not whole, it is damaged. The names of older
+    /// and of unfinished ones come back.
     pub(crate) fn open<D: Disk>(
-        disk: &mut D,
+        disk: &D,
         identity: &Identity,
         files: &[FileInfo],
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, Vec<String>), OpenError> {
+        let mut newest: BTreeMap<GroupId, EntryId> = BTreeMap::new();
+        let finished = files.iter().filter_map(|file| parse_finished_name(&file.name));
+        for (group, last) in finished.clone() {
+            let best = newest.entry(group).or_default();
+            *best = last.max(*best);
+        }
+        let old = finished.filter(|(group, last)| newest.get(group) != Some(last));
+        let mut unneeded: Vec<String> =
+            old.map(|(group, last)| finished_name(group, last)).collect();
+        let unfinished = files.iter().filter(|file| file.name.ends_with(".unfinished"));
+        unneeded.extend(unfinished.map(|file| file.name.clone()));
         let mut snapshots = Self::default();
-        let mut unneeded = Vec::new();
-        for info in files {
-            if info.name.ends_with(".unfinished") {
-                unneeded.push(info.name.clone());
-            }
-            if !info.name.ends_with(".snap") {
-                continue;
-            }
-            let (group, file) = scan(disk, identity, info)?;
-            let older = match snapshots.finished.remove(&group) {
-                Some(other) if other.meta.last.index > file.meta.last.index => {
-                    snapshots.finished.insert(group, other);
-                    Some(file)
-                }
-                other => {
-                    snapshots.finished.insert(group, file);
-                    other
-                }
-            };
-            unneeded.extend(older.map(|file| file.name));
+        for (group, last) in newest {
+            snapshots.finished.insert(group, scan(disk, identity, group, last)?);
         }
-        for name in unneeded {
-            disk.submit(Ticket(0), Operation::Remove { name });
-        }
-        Ok(snapshots)
+        Ok((snapshots, unneeded))
+    }
+
+    /// The name of this file may go with what is pending for it.
+    fn is_current(&self, group: GroupId, name: &str) -> bool {
+        self.unfinished.get(&group).is_some_and(|file| file.name == name)
     }
 }
 
-/// Reads the frame of a file: its header, where its pieces are, and that its end is there.
+/// Reads the frame of the snapshot of a group: its header, where its pieces are, and that its end is there.
 fn scan<D: Disk>(
     disk: &D,
     identity: &Identity,
-    info: &FileInfo,
-) -> Result<(GroupId, File), OpenError> {
+    group: GroupId,
+    last: EntryId,
+) -> Result<File, OpenError> {
+    let name = finished_name(group, last);
     let damaged = |byte: u64, what: &str| OpenError::DamagedSnapshot {
-        file: info.name.clone(),
+        file: name.clone(),
         byte,
         what: what.to_string(),
     };
-    let head = disk.read_at(&info.name, 0, HEADER_BYTES_MAX).map_err(OpenError::Io)?;
-    let (group, meta, mut at) =
+    let head = disk.read_at(&name, 0, HEADER_BYTES_MAX)?;
+    let (found, meta, mut at) =
         read_header(&head, identity).ok_or_else(|| damaged(0, "its header does not read"))?;
+    if (found, meta.last) != (group, last) {
+        return Err(damaged(0, "its header says that it is another one than its name says"));
+    }
     let (mut pieces, mut content) = (Vec::new(), 0);
     loop {
-        let frame = disk.read_at(&info.name, at, END_BYTES as usize).map_err(OpenError::Io)?;
+        let frame = disk.read_at(&name, at, END_BYTES as usize)?;
         if frame.len() < PIECE_HEADER_BYTES as usize {
             return Err(damaged(at, "it ends early"));
         }
         let length = u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
         if length == 0 {
-            let end = end_frame(content);
-            if frame != end {
+            if frame != end_frame(content) {
                 return Err(damaged(at, "its end does not fit its content"));
             }
-            break;
+            return Ok(File { meta, name, pieces, bytes: content, end: at });
         }
         pieces.push((content, at, length));
         content += u64::from(length);
         at += PIECE_HEADER_BYTES + u64::from(length);
     }
-    let name = info.name.clone();
-    Ok((group, File { meta, name, pieces, bytes: content, end: at }))
 }
 
 fn header(identity: &Identity, group: GroupId, meta: &SnapshotMeta) -> Bytes {
@@ -207,6 +222,25 @@ fn read_piece(frame: &Bytes) -> Option<Bytes> {
     (crc32c::crc32c(bytes) == checksum).then(|| frame.slice(8..8 + length))
 }
 
+/// A finished snapshot file that is whole: whose it is, what it stands for, and its size.
+pub(crate) fn inspect<D: Disk>(
+    disk: &D,
+    identity: &Identity,
+    name: &str,
+) -> Option<Result<(GroupId, SnapshotMeta, u64), OpenError>> {
+    let (group, last) = parse_finished_name(name)?;
+    Some(scan(disk, identity, group, last).and_then(|file| {
+        for (_, at, length) in &file.pieces {
+            let length = (PIECE_HEADER_BYTES + u64::from(*length)) as usize;
+            if read_piece(&disk.read_at(name, *at, length)?.into()).is_none() {
+                let what = "a piece fails its checksum".to_string();
+                return Err(OpenError::DamagedSnapshot { file: file.name, byte: *at, what });
+            }
+        }
+        Ok((group, file.meta, file.bytes))
+    }))
+}
+
 impl<D: Disk> Storage<D> {
     pub(crate) fn snapshot_work(
         &mut self,
@@ -218,20 +252,32 @@ impl<D: Disk> Storage<D> {
             SnapshotOutput::Begin { meta } => self.begin_snapshot(group, meta),
             SnapshotOutput::Write { offset, bytes } => self.write_piece(group, offset, &bytes, out),
             SnapshotOutput::Finish => self.finish_snapshot(group),
-            SnapshotOutput::Read { offset, to, .. } => self.read_snapshot(group, offset, to),
-            SnapshotOutput::Load => self.load_snapshot(group),
+            SnapshotOutput::Read { offset, to, .. } => self.read_snapshot(group, offset, to, out),
+            SnapshotOutput::Load => self.check_piece(group, 0, out),
         }
     }
 
     fn begin_snapshot(&mut self, group: GroupId, meta: SnapshotMeta) {
-        let name = unfinished_name(group);
-        let header = header(&self.identity, group, &meta);
-        let end = header.len() as u64;
-        self.then(Operation::Create { name: name.clone(), bytes: 0 }, Pending::Nothing);
-        let write = Operation::Write { name: name.clone(), offset: 0, data: header, sync: false };
-        self.then(write, Pending::Nothing);
-        let file = File { meta, name, pieces: Vec::new(), bytes: 0, end };
+        self.discard_unfinished(group);
+        self.snapshots.begun += 1;
+        let name = format!("snapshot-{}-{}.unfinished", group.0, self.snapshots.begun);
+        let data = header(&self.identity, group, &meta);
+        let end = data.len() as u64;
+        let file = File { meta, name: name.clone(), pieces: Vec::new(), bytes: 0, end };
         self.snapshots.unfinished.insert(group, file);
+        let begun = || Pending::Begun { group, name: name.clone() };
+        self.then(Operation::Create { name: name.clone(), bytes: 0 }, begun());
+        let write = Operation::Write { name: name.clone(), offset: 0, data, sync: false };
+        self.then(write, begun());
+    }
+
+    /// What is still pending for the file is of no interest any more, whatever comes of it.
+    fn discard_unfinished(&mut self, group: GroupId) {
+        let Some(File { name, .. }) = self.snapshots.unfinished.remove(&group) else { return };
+        self.submit(Operation::Remove { name });
+        self.snapshots.paced.retain(
+            |(_, event)| !matches!(event, StorageEvent::Snapshot { group: of, .. } if *of == group),
+        );
     }
 
     fn write_piece(
@@ -241,6 +287,7 @@ impl<D: Disk> Storage<D> {
         bytes: &[u8],
         out: &mut Vec<StorageEvent>,
     ) {
+        // It may have been given up for lack of space; that was told.
         let Some(file) = self.snapshots.unfinished.get_mut(&group) else { return };
         assert_eq!(offset, file.bytes, "the pieces of a snapshot come in order");
         if bytes.is_empty() {
@@ -252,37 +299,69 @@ impl<D: Disk> Storage<D> {
         file.bytes += length as u64;
         file.end += PIECE_HEADER_BYTES + length as u64;
         let (name, end) = (file.name.clone(), file.bytes);
-        let write = Operation::Write { name, offset: at, data: piece_frame(bytes), sync: true };
-        self.then(write, Pending::Written { group, end });
+        let data = piece_frame(bytes);
+        let write = Operation::Write { name: name.clone(), offset: at, data, sync: true };
+        self.then(write, Pending::Written { group, name, end, bytes: length as u32 });
     }
 
+    /// From here on the file is no longer the one that a `Begin` would discard.
     fn finish_snapshot(&mut self, group: GroupId) {
-        let Some(file) = self.snapshots.unfinished.get(&group) else { return };
+        let Some(file) = self.snapshots.unfinished.remove(&group) else { return };
         let (name, offset) = (file.name.clone(), file.end);
         let data = Bytes::copy_from_slice(&end_frame(file.bytes));
-        self.then(Operation::Write { name, offset, data, sync: true }, Pending::Ended { group });
+        let write = Operation::Write { name, offset, data, sync: true };
+        self.then(write, Pending::Ended { group, file });
     }
 
-    fn read_snapshot(&mut self, group: GroupId, offset: u64, to: NodeId) {
+    fn read_snapshot(
+        &mut self,
+        group: GroupId,
+        offset: u64,
+        to: NodeId,
+        out: &mut Vec<StorageEvent>,
+    ) {
         let Some(file) = self.snapshots.finished.get(&group) else { return };
+        let meta = file.meta.clone();
         let at = file.pieces.partition_point(|(start, _, _)| *start <= offset).saturating_sub(1);
         // An offset inside a piece is one of an older snapshot: its reader begins anew.
-        let Some((start, at, length)) = file.pieces.get(at).copied() else { return };
-        let meta = file.meta.clone();
-        let last = start + u64::from(length) == file.bytes;
-        let read = Operation::Read {
-            name: file.name.clone(),
-            offset: at,
-            length: (PIECE_HEADER_BYTES + u64::from(length)) as usize,
+        let Some((start, at, length)) = file.pieces.get(at).copied() else {
+            let bytes = Bytes::new();
+            let news = SnapshotInput::Piece { meta, offset: 0, bytes, last: true, to };
+            return out.push(StorageEvent::Snapshot { group, news });
         };
+        let last = start + u64::from(length) == file.bytes;
+        let read = read_of_piece(&file.name, at, length);
         self.then(read, Pending::Piece { group, meta, offset: start, last, to });
     }
 
-    fn load_snapshot(&mut self, group: GroupId) {
-        let Some(file) = self.snapshots.finished.get(&group).cloned() else { return };
-        let length = (file.end + END_BYTES) as usize;
-        let read = Operation::Read { name: file.name.clone(), offset: 0, length };
-        self.then(read, Pending::Loaded { group, file });
+    /// Reads a file through before it is loaded: damage is met here, and not in the midst of the new state.
+    /// If a newer one has taken its place meanwhile, begins anew.
+    fn check_piece(&mut self, group: GroupId, piece: usize, out: &mut Vec<StorageEvent>) {
+        let Some(file) = self.snapshots.finished.get(&group) else { return };
+        let name = file.name.clone();
+        match file.pieces.get(piece) {
+            Some((_, at, length)) => {
+                let read = read_of_piece(&name, *at, *length);
+                self.then(read, Pending::Checked { group, name, piece });
+            }
+            None => self.load_snapshot(group, out),
+        }
+    }
+
+    fn load_snapshot(&mut self, group: GroupId, out: &mut Vec<StorageEvent>) {
+        let Some(file) = self.snapshots.finished.get(&group) else { return };
+        let start = file.pieces.first().map_or(file.end, |(_, at, _)| *at);
+        match self.disk.open_at(&file.name, start) {
+            Ok(input) => {
+                let reader = Box::new(Content { input, piece: Bytes::new(), ended: false });
+                let news = SnapshotInput::Loaded { meta: file.meta.clone(), reader };
+                out.push(StorageEvent::Snapshot { group, news });
+            }
+            Err(error) => {
+                let reason = format!("{}: {error}", file.name);
+                self.fail(reason, out);
+            }
+        }
     }
 
     fn then(&mut self, operation: Operation, pending: Pending) {
@@ -293,37 +372,102 @@ impl<D: Disk> Storage<D> {
     pub(crate) fn snapshot_completed(
         &mut self,
         ticket: Ticket,
-        bytes: Bytes,
+        bytes: &Bytes,
         out: &mut Vec<StorageEvent>,
     ) {
-        let mut tell = |group, news| out.push(StorageEvent::Snapshot { group, news });
         match self.snapshots.pending.remove(&ticket) {
-            Some(Pending::Written { group, end }) => tell(group, SnapshotInput::Written { end }),
-            Some(Pending::Ended { group }) => self.name_snapshot(group),
+            Some(Pending::Written { group, name, end, bytes }) => {
+                self.piece_written(group, &name, end, bytes, out);
+            }
+            Some(Pending::Ended { group, file }) => self.name_snapshot(group, file),
             Some(Pending::Renamed { group, file }) => {
                 let news = SnapshotInput::Finished { meta: file.meta.clone(), bytes: file.bytes };
-                tell(group, news);
+                out.push(StorageEvent::Snapshot { group, news });
                 self.replace_snapshot(group, file);
             }
-            Some(Pending::Piece { group, meta, offset, last, to }) => match read_piece(&bytes) {
+            Some(Pending::Piece { group, meta, offset, last, to }) => match read_piece(bytes) {
                 Some(bytes) => {
-                    tell(group, SnapshotInput::Piece { meta, offset, bytes, last, to });
+                    let news = SnapshotInput::Piece { meta, offset, bytes, last, to };
+                    out.push(StorageEvent::Snapshot { group, news });
                 }
                 None => self.fail(format!("snapshot {} fails its checksum", meta.last), out),
             },
-            Some(Pending::Loaded { group, file }) => match content(&file, &bytes) {
-                Some(content) => {
-                    let reader = Box::new(Cursor::new(content));
-                    tell(group, SnapshotInput::Loaded { meta: file.meta, reader });
+            Some(Pending::Checked { group, name, piece }) => {
+                if self.snapshots.finished.get(&group).is_none_or(|file| file.name != name) {
+                    self.check_piece(group, 0, out);
+                } else if read_piece(bytes).is_some() {
+                    self.check_piece(group, piece + 1, out);
+                } else {
+                    self.fail(format!("{name}: piece {piece} fails its checksum"), out);
                 }
-                None => self.fail(format!("{} fails its checksum", file.name), out),
-            },
-            Some(Pending::Nothing) | None => {}
+            }
+            Some(Pending::Begun { .. }) | None => {}
         }
     }
 
-    fn name_snapshot(&mut self, group: GroupId) {
-        let Some(mut file) = self.snapshots.unfinished.remove(&group) else { return };
+    /// A piece is told of no sooner than the pace allows.
+    fn piece_written(
+        &mut self,
+        group: GroupId,
+        name: &str,
+        end: u64,
+        bytes: u32,
+        out: &mut Vec<StorageEvent>,
+    ) {
+        if !self.snapshots.is_current(group, name) {
+            return;
+        }
+        let event = StorageEvent::Snapshot { group, news: SnapshotInput::Written { end } };
+        let rate = self.options.snapshot_bytes_per_second.max(1) as f64;
+        let at = self.snapshots.free_at.max(self.now);
+        self.snapshots.free_at = at + Duration::from_secs_f64(f64::from(bytes) / rate);
+        if at <= self.now {
+            out.push(event);
+        } else {
+            self.snapshots.paced.push_back((at, event));
+        }
+    }
+
+    pub(crate) fn release_snapshot_news(&mut self, out: &mut Vec<StorageEvent>) {
+        while self.snapshots.paced.front().is_some_and(|(at, _)| *at <= self.now) {
+            out.extend(self.snapshots.paced.pop_front().map(|(_, event)| event));
+        }
+    }
+
+    /// An operation failed. Without space a snapshot is given up, and everything else goes on. Returns
+    /// whether that is all.
+    pub(crate) fn snapshot_failed(
+        &mut self,
+        ticket: Ticket,
+        error: &io::Error,
+        out: &mut Vec<StorageEvent>,
+    ) -> bool {
+        let Some(pending) = self.snapshots.pending.remove(&ticket) else { return false };
+        let (group, file) = match pending {
+            Pending::Begun { group, name } | Pending::Written { group, name, .. } => {
+                if !self.snapshots.is_current(group, &name) {
+                    // It was discarded before.
+                    return true;
+                }
+                (group, name)
+            }
+            Pending::Ended { group, file } => (group, file.name),
+            _ => return false,
+        };
+        if !is_full(error) {
+            return false;
+        }
+        if self.snapshots.is_current(group, &file) {
+            self.discard_unfinished(group);
+        } else {
+            self.submit(Operation::Remove { name: file });
+        }
+        let news = SnapshotInput::Cancelled { reason: error.to_string() };
+        out.push(StorageEvent::Snapshot { group, news });
+        true
+    }
+
+    fn name_snapshot(&mut self, group: GroupId, mut file: File) {
         let from = std::mem::replace(&mut file.name, finished_name(group, file.meta.last));
         let rename = Operation::Rename { from, to: file.name.clone() };
         self.then(rename, Pending::Renamed { group, file });
@@ -335,21 +479,47 @@ impl<D: Disk> Storage<D> {
         if let Some(old) = self.snapshots.finished.insert(group, file)
             && old.name != name
         {
-            self.then(Operation::Remove { name: old.name }, Pending::Nothing);
+            self.submit(Operation::Remove { name: old.name });
         }
     }
 }
 
-/// The whole content of a file that was read whole, each piece checked.
-fn content(file: &File, bytes: &Bytes) -> Option<Vec<u8>> {
-    let mut content = Vec::with_capacity(file.bytes as usize);
-    for (_, at, length) in &file.pieces {
-        let start = usize::try_from(*at).ok()?;
-        let end = start + PIECE_HEADER_BYTES as usize + *length as usize;
-        if bytes.len() < end {
-            return None;
+fn read_of_piece(name: &str, at: u64, length: u32) -> Operation {
+    let length = (PIECE_HEADER_BYTES + u64::from(length)) as usize;
+    Operation::Read { name: name.to_string(), offset: at, length }
+}
+
+/// The content of a file, piece by piece, each checked before a byte of it is handed out.
+struct Content {
+    input: Box<dyn Read>,
+    /// What is left of the current piece.
+    piece: Bytes,
+    ended: bool,
+}
+
+impl Content {
+    fn next_piece(&mut self) -> io::Result<()> {
+        let mut frame = vec![0; PIECE_HEADER_BYTES as usize];
+        self.input.read_exact(&mut frame)?;
+        let length = u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
+        if length == 0 {
+            self.ended = true;
+            return Ok(());
         }
-        content.extend_from_slice(&read_piece(&bytes.slice(start..end))?);
+        let whole = (&mut self.input).take(u64::from(length)).read_to_end(&mut frame)?;
+        let piece = read_piece(&frame.into()).filter(|_| whole == length as usize);
+        self.piece = piece.ok_or_else(|| io::Error::other("a piece fails its checksum"))?;
+        Ok(())
     }
-    Some(content)
+}
+
+impl Read for Content {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() && !self.ended {
+            self.next_piece()?;
+        }
+        let bytes = out.len().min(self.piece.len());
+        out[..bytes].copy_from_slice(&self.piece.split_to(bytes));
+        Ok(bytes)
+    }
 }

@@ -1,18 +1,21 @@
 //! The running log: queues records, writes them batch by batch, moves on to the next segment, and removes
 //! the ones that nobody needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_contracts::{
     ClusterId, Entry, GroupId, Incarnation, LogIndex, NodeId, Record, SnapshotInput,
-    SnapshotOutput, WriteMark,
+    SnapshotOutput, Time, WriteMark,
 };
 
-use crate::batch::{self, GroupRecord};
+use crate::batch::{self, GroupRecord, Kind};
 use crate::index::{GroupIndex, Location, select};
-use crate::recovery::Segments;
+use crate::recovery::entries_in;
 use crate::snapshot::Snapshots;
+use crate::walk::Extent;
 use crate::{Completion, Disk, Operation, Ticket, segment};
 
 /// Whose data it is.
@@ -26,18 +29,30 @@ pub struct Identity {
     pub incarnation: Incarnation,
 }
 
-/// How the log is laid out.
+/// How the log is laid out, and how it is paced.
 #[derive(Clone, Copy, Debug)]
 pub struct StorageOptions {
-    /// Size of a segment; a batch that does not fit goes into the next one.
+    /// Size of a segment; a batch that does not fit goes into the next one, which is larger if it must be.
     pub segment_bytes: u64,
+    /// One batch, roughly; what is queued beyond it goes with the next one. A larger record is a batch alone.
+    pub batch_bytes: usize,
     /// Newest entries handed back at open, over all groups.
     pub tail_bytes: usize,
+    /// After this long without a write, the log notes that its last batch was durable.
+    pub idle: Duration,
+    /// Snapshots are written this fast at most, so that they leave the disk to the log.
+    pub snapshot_bytes_per_second: u64,
 }
 
 impl Default for StorageOptions {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, tail_bytes: 32 << 20 }
+        Self {
+            segment_bytes: 64 << 20,
+            batch_bytes: 8 << 20,
+            tail_bytes: 32 << 20,
+            idle: Duration::from_millis(100),
+            snapshot_bytes_per_second: 64 << 20,
+        }
     }
 }
 
@@ -67,6 +82,14 @@ pub enum StorageEvent {
         /// What happened.
         news: SnapshotInput,
     },
+    /// There is no room for the next segment: nothing more becomes durable until there is. It is tried
+    /// again, ever more patiently.
+    NoRoom {
+        /// What the disk said.
+        reason: String,
+    },
+    /// There is room again.
+    Room,
     /// The disk failed. Nothing will become durable any more; a restart finds what is there.
     Failed {
         /// What happened, in words.
@@ -94,25 +117,28 @@ pub struct Counters {
 pub struct Storage<D> {
     pub(crate) disk: D,
     pub(crate) identity: Identity,
-    options: StorageOptions,
-    pub(crate) groups: BTreeMap<GroupId, GroupIndex>,
-    queue: Vec<GroupRecord>,
-    /// The segment written to, and where its next batch goes.
+    pub(crate) options: StorageOptions,
+    groups: BTreeMap<GroupId, GroupIndex>,
+    queue: VecDeque<(GroupId, WriteMark, Record)>,
+    /// The segment written to, where its next batch goes, and its size.
     segment: u64,
     offset: u64,
-    /// The oldest segment that is still there.
+    segment_bytes: u64,
+    /// The oldest segment that is still there, and the oldest that the current one's header names.
     oldest_segment: u64,
+    oldest_segment_needed: u64,
     next_batch: u64,
     next_ticket: u64,
     writing: Writing,
-    /// The segment after the current one is being made ready.
-    preparing: Option<Ticket>,
-    /// It is ready.
-    prepared: bool,
-    /// The current segment is new: once its first batch is durable, old ones may go.
-    removal_due: bool,
+    next_segment: NextSegment,
+    /// How long to wait before space is asked for once more.
+    patience: Duration,
+    /// When to note that the last batch was durable; nothing if that is known.
+    mark_at: Option<Time>,
     reads: BTreeMap<Ticket, PendingRead>,
     pub(crate) snapshots: Snapshots,
+    /// As of the last flush.
+    pub(crate) now: Time,
     failed: bool,
     counters: Counters,
 }
@@ -121,15 +147,27 @@ pub struct Storage<D> {
 #[derive(Debug)]
 enum Writing {
     Nothing,
-    /// A batch: what it makes durable.
+    /// A batch: what it makes durable. If it began a segment, older ones may go then.
     Batch {
         ticket: Ticket,
-        marks: Vec<(GroupId, WriteMark)>,
+        marks: BTreeMap<GroupId, WriteMark>,
+        begins_segment: bool,
     },
     /// The next segment takes its name; the batch follows.
     Segment {
         ticket: Ticket,
     },
+}
+
+/// The segment after the current one.
+#[derive(Debug)]
+enum NextSegment {
+    /// There was no room for it; when to try again.
+    NoRoom { retry_at: Time },
+    /// It is being made ready.
+    Preparing { ticket: Ticket, bytes: u64 },
+    /// It is ready.
+    Ready { bytes: u64 },
 }
 
 #[derive(Debug)]
@@ -138,8 +176,11 @@ struct PendingRead {
     from: LogIndex,
     to: LogIndex,
     bytes_max: usize,
-    segment: u64,
+    location: Location,
 }
+
+const PATIENCE_MIN: Duration = Duration::from_millis(100);
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
 
 impl<D: Disk> Storage<D> {
     /// A storage as recovery found it. It begins a new segment: what a crash left behind the last good
@@ -149,8 +190,7 @@ impl<D: Disk> Storage<D> {
         identity: Identity,
         options: StorageOptions,
         groups: BTreeMap<GroupId, GroupIndex>,
-        segments: Segments,
-        next_batch: u64,
+        extent: Extent,
         snapshots: Snapshots,
     ) -> Self {
         let mut storage = Self {
@@ -158,42 +198,59 @@ impl<D: Disk> Storage<D> {
             identity,
             options,
             groups,
-            queue: Vec::new(),
-            segment: segments.newest,
-            offset: u64::MAX,
-            oldest_segment: segments.oldest,
-            next_batch,
+            queue: VecDeque::new(),
+            segment: extent.newest,
+            offset: 0,
+            segment_bytes: 0,
+            oldest_segment: extent.oldest,
+            oldest_segment_needed: extent.oldest,
+            next_batch: extent.next_batch,
             next_ticket: 0,
             writing: Writing::Nothing,
-            preparing: None,
-            prepared: false,
-            removal_due: false,
+            next_segment: NextSegment::NoRoom { retry_at: Time::ZERO },
+            patience: PATIENCE_MIN,
+            mark_at: None,
             reads: BTreeMap::new(),
             snapshots,
+            now: Time::ZERO,
             failed: false,
             counters: Counters::default(),
         };
-        storage.prepare_segment();
+        let next = segment::prepared_name(extent.newest + 1);
+        for name in extent.leftovers.into_iter().filter(|name| *name != next) {
+            storage.submit(Operation::Remove { name });
+        }
+        storage.prepare_segment(options.segment_bytes);
         storage
     }
 
     /// Queues a record; it is written with the next batch.
     pub fn persist(&mut self, group: GroupId, mark: WriteMark, record: Record) {
-        self.queue.push(GroupRecord { group, mark, record });
+        self.queue.push_back((group, mark, record));
     }
 
     /// The end of a batch of work: begins to write what is queued, unless a write is in flight; then it
-    /// follows that one. There is no timer: a lone record is written at once.
-    pub fn flush(&mut self) {
-        if self.failed || self.queue.is_empty() || !matches!(self.writing, Writing::Nothing) {
+    /// follows that one. A lone record never waits for a timer.
+    pub fn flush(&mut self, now: Time, out: &mut Vec<StorageEvent>) {
+        self.now = self.now.max(now);
+        if self.failed {
             return;
         }
-        let bytes: usize = self.queue.iter().map(GroupRecord::bytes_at_most).sum();
-        if self.offset.saturating_add(bytes as u64) > self.options.segment_bytes {
-            self.begin_segment();
-        } else {
-            self.write_batch(Vec::new());
+        self.release_snapshot_news(out);
+        self.ask_for_room();
+        self.write();
+    }
+
+    /// When to call [`flush`](Self::flush) even if nothing was queued.
+    pub fn deadline(&self) -> Option<Time> {
+        if self.failed {
+            return None;
         }
+        let room = match self.next_segment {
+            NextSegment::NoRoom { retry_at } => Some(retry_at),
+            _ => None,
+        };
+        [room, self.mark_at, self.snapshots.deadline()].into_iter().flatten().min()
     }
 
     /// Reads entries back; answered with [`StorageEvent::Read`], at once if there is nothing to
@@ -214,8 +271,8 @@ impl<D: Disk> Storage<D> {
         let name = segment::name(location.segment);
         let (offset, length) = (location.offset, location.bytes as usize);
         let ticket = self.submit(Operation::Read { name, offset, length });
-        let (to, segment) = (to.min(last), location.segment);
-        self.reads.insert(ticket, PendingRead { group, from, to, bytes_max, segment });
+        let to = to.min(last);
+        self.reads.insert(ticket, PendingRead { group, from, to, bytes_max, location });
     }
 
     /// Work on a group's snapshot files.
@@ -229,18 +286,16 @@ impl<D: Disk> Storage<D> {
             return;
         }
         let Completion { ticket, result } = completion;
-        if self.preparing == Some(ticket) {
-            // Without space for the next segment nothing is lost, and space may come back.
-            (self.preparing, self.prepared) = (None, result.is_ok());
-            return;
-        }
-        match (result, &self.writing) {
-            (Ok(bytes), _) => self.completed(ticket, bytes, out),
-            (Err(_), Writing::Segment { ticket: rename }) if *rename == ticket => {
-                self.writing = Writing::Nothing;
-                self.segment -= 1;
+        match self.next_segment {
+            NextSegment::Preparing { ticket: preparing, bytes } if preparing == ticket => {
+                return self.segment_prepared(bytes, result, out);
             }
-            (Err(error), _) => self.fail(format!("the disk failed: {error}"), out),
+            _ => {}
+        }
+        match result {
+            Ok(bytes) => self.completed(ticket, bytes, out),
+            Err(error) if self.snapshot_failed(ticket, &error, out) => {}
+            Err(error) => self.fail(format!("the disk failed: {error}"), out),
         }
     }
 
@@ -261,16 +316,18 @@ impl<D: Disk> Storage<D> {
 
     fn completed(&mut self, ticket: Ticket, bytes: Bytes, out: &mut Vec<StorageEvent>) {
         match &mut self.writing {
-            Writing::Batch { ticket: batch, marks } if *batch == ticket => {
+            Writing::Batch { ticket: batch, marks, begins_segment } if *batch == ticket => {
                 let marks = std::mem::take(marks);
+                let begins_segment = *begins_segment;
                 self.writing = Writing::Nothing;
                 out.extend(
                     marks.into_iter().map(|(group, mark)| StorageEvent::Persisted { group, mark }),
                 );
-                if std::mem::take(&mut self.removal_due) {
+                if begins_segment {
                     self.remove_old_segments();
                 }
-                return self.flush();
+                self.mark_at = Some(self.now + self.options.idle);
+                return self.write();
             }
             Writing::Segment { ticket: rename } if *rename == ticket => {
                 self.writing = Writing::Nothing;
@@ -279,9 +336,9 @@ impl<D: Disk> Storage<D> {
             _ => {}
         }
         if let Some(read) = self.reads.remove(&ticket) {
-            self.read_completed(&read, bytes, out);
+            self.read_completed(&read, &bytes, out);
         } else {
-            self.snapshot_completed(ticket, bytes, out);
+            self.snapshot_completed(ticket, &bytes, out);
         }
     }
 
@@ -299,110 +356,208 @@ impl<D: Disk> Storage<D> {
         ticket
     }
 
-    /// Writes what is queued as one batch at the current position, behind `head` (a segment's
-    /// header).
-    fn write_batch(&mut self, head: Vec<u8>) {
-        let records = std::mem::take(&mut self.queue);
-        let seed = segment::seed(&self.identity, self.segment);
-        let encoded = batch::encode(&records, self.next_batch, seed);
+    /// Begins whatever write is due and possible.
+    fn write(&mut self) {
+        if self.failed || !matches!(self.writing, Writing::Nothing) {
+            return;
+        }
+        if self.queue.is_empty() {
+            return self.write_mark();
+        }
+        let records = self.queue.iter().take(self.batch_records());
+        let bytes: usize = records.map(|(_, _, record)| bytes_at_most(record)).sum();
+        if self.offset + batch_bytes_at_most(0, bytes) > self.segment_bytes {
+            self.begin_segment(bytes);
+        } else {
+            self.write_batch(None, Vec::new());
+        }
+    }
+
+    /// How many of the queued records go with the next batch.
+    fn batch_records(&self) -> usize {
+        let mut bytes = 0;
+        let fit = self.queue.iter().take_while(|(_, _, record)| {
+            let first = bytes == 0;
+            bytes += bytes_at_most(record);
+            first || bytes <= self.options.batch_bytes
+        });
+        fit.count()
+    }
+
+    /// Writes what is queued as one batch at the current position, behind a segment's header and the states
+    /// of all groups, if it begins one.
+    fn write_batch(&mut self, header: Option<Bytes>, states: Vec<GroupRecord>) {
+        let begins_segment = header.is_some();
+        let head = header.unwrap_or_default();
+        let count = self.batch_records();
+        let records_bytes: usize =
+            self.queue.iter().take(count).map(|(_, _, record)| bytes_at_most(record)).sum();
         let location = Location {
             segment: self.segment,
             offset: self.offset + head.len() as u64,
-            bytes: encoded.len() as u64,
+            bytes: batch_bytes_at_most(states.len(), records_bytes),
         };
-        self.next_batch += 1;
-        let mut marks: BTreeMap<GroupId, WriteMark> = BTreeMap::new();
-        for GroupRecord { group, mark, record } in &records {
-            self.groups.entry(*group).or_default().take(*mark, record, location);
-            marks.insert(*group, *mark);
+        let mut records = states;
+        let mut marks = BTreeMap::new();
+        for (group, mark, record) in self.queue.drain(..count) {
+            let index = self.groups.entry(group).or_default();
+            let record = index.describe(group, mark, record);
+            index.take(&record, location);
+            marks.insert(group, mark);
+            self.counters.records += 1;
             self.counters.entries += record.entries.len() as u64;
+            records.push(record);
         }
+        let seed = segment::seed(&self.identity, self.segment);
+        let encoded = batch::encode(Kind::Batch, &records, self.next_batch, seed);
+        self.next_batch += 1;
+        self.mark_at = None;
         let data = if head.is_empty() { encoded } else { [&head[..], &encoded].concat().into() };
-        self.counters.records += records.len() as u64;
+        let ticket = self.write_at_end(data);
         self.counters.batches += 1;
+        self.writing = Writing::Batch { ticket, marks, begins_segment };
+    }
+
+    /// Durably, at the current position, which moves on.
+    fn write_at_end(&mut self, data: Bytes) -> Ticket {
         self.counters.syncs += 1;
         self.counters.bytes += data.len() as u64;
         let (name, offset) = (segment::name(self.segment), self.offset);
         self.offset += data.len() as u64;
-        let ticket = self.submit(Operation::Write { name, offset, data, sync: true });
-        self.writing = Writing::Batch { ticket, marks: marks.into_iter().collect() };
+        self.submit(Operation::Write { name, offset, data, sync: true })
     }
 
-    /// The current segment is full: the one that was made ready takes its place.
-    fn begin_segment(&mut self) {
-        if !self.prepared && self.preparing.is_none() {
-            self.prepare_segment();
+    /// Notes that the last batch was durable, once the log was idle for a while. The next batch takes the mark's
+    /// place.
+    fn write_mark(&mut self) {
+        if self.mark_at.is_none_or(|at| at > self.now) {
+            return;
         }
-        // Operations on one file are carried out in order: the file is there when it is renamed.
-        self.segment += 1;
-        let to = segment::name(self.segment);
-        let from = segment::PREPARED_NAME.to_string();
-        let ticket = self.submit(Operation::Rename { from, to });
-        self.writing = Writing::Segment { ticket };
+        self.mark_at = None;
+        let (seed, states) = (segment::seed(&self.identity, self.segment), self.states());
+        let mark = batch::encode(Kind::Mark, &states, self.next_batch, seed);
+        let offset = self.offset;
+        if offset + mark.len() as u64 > self.segment_bytes {
+            // The header of the next segment says the same.
+            return self.begin_segment(0);
+        }
+        self.write_at_end(mark);
+        self.offset = offset;
+    }
+
+    /// The current segment is full: the one that was made ready takes its place, once there is one.
+    fn begin_segment(&mut self, batch_bytes: usize) {
+        let needed = segment::HEADER_BYTES + batch_bytes_at_most(self.groups.len(), batch_bytes);
+        match self.next_segment {
+            NextSegment::Ready { bytes } if bytes >= needed => {
+                let from = segment::prepared_name(self.segment + 1);
+                let to = segment::name(self.segment + 1);
+                let ticket = self.submit(Operation::Rename { from, to });
+                (self.segment, self.segment_bytes) = (self.segment + 1, bytes);
+                self.writing = Writing::Segment { ticket };
+            }
+            NextSegment::Ready { .. } => self.prepare_segment(needed),
+            NextSegment::Preparing { .. } | NextSegment::NoRoom { .. } => {}
+        }
     }
 
     /// The new segment has its name: it begins with its header and the state of every group, so that no
     /// older segment is needed for them.
     fn open_segment(&mut self) {
         self.offset = 0;
-        let header = segment::header(&self.identity, self.segment, self.next_batch);
-        let states = self.groups.iter().map(|(group, index)| GroupRecord {
-            group: *group,
-            mark: index.mark,
-            record: index.state(),
-        });
-        let states: Vec<GroupRecord> = states.collect();
-        self.queue.splice(0..0, states);
-        self.write_batch(header.to_vec());
-        self.removal_due = true;
-        self.prepared = false;
-        self.prepare_segment();
-    }
-
-    fn prepare_segment(&mut self) {
-        let name = segment::PREPARED_NAME.to_string();
-        let bytes = self.options.segment_bytes;
-        let ticket = self.submit(Operation::Create { name, bytes });
-        self.preparing = Some(ticket);
-    }
-
-    /// Removes the segments before the oldest entry that a group still needs. The current segment
-    /// holds every group's state, durably.
-    fn remove_old_segments(&mut self) {
         let needed = self.groups.values().filter_map(GroupIndex::oldest_segment).min();
-        let keep = needed.unwrap_or(self.segment).min(self.segment);
-        for number in self.oldest_segment..keep {
+        let oldest = needed.unwrap_or(self.segment).max(self.oldest_segment);
+        let (number, first_batch) = (self.segment, self.next_batch);
+        let header = segment::Header { number, first_batch, oldest }.encode(&self.identity);
+        let states = self.states();
+        self.oldest_segment_needed = oldest;
+        self.write_batch(Some(header), states);
+        self.prepare_segment(self.options.segment_bytes);
+    }
+
+    fn states(&self) -> Vec<GroupRecord> {
+        self.groups.iter().map(|(group, index)| index.state(*group)).collect()
+    }
+
+    fn prepare_segment(&mut self, bytes: u64) {
+        let name = segment::prepared_name(self.segment + 1);
+        let bytes = bytes.max(self.options.segment_bytes);
+        let ticket = self.submit(Operation::Create { name, bytes });
+        self.next_segment = NextSegment::Preparing { ticket, bytes };
+    }
+
+    /// Nothing was written yet: without space nothing is lost, and space may come back.
+    fn segment_prepared(
+        &mut self,
+        bytes: u64,
+        result: io::Result<Bytes>,
+        out: &mut Vec<StorageEvent>,
+    ) {
+        match result {
+            Ok(_) => {
+                if self.patience > PATIENCE_MIN {
+                    out.push(StorageEvent::Room);
+                }
+                self.patience = PATIENCE_MIN;
+                self.next_segment = NextSegment::Ready { bytes };
+                self.write();
+            }
+            Err(error) => {
+                if self.patience == PATIENCE_MIN {
+                    out.push(StorageEvent::NoRoom { reason: error.to_string() });
+                }
+                self.next_segment = NextSegment::NoRoom { retry_at: self.now + self.patience };
+                self.patience = (self.patience * 2).min(PATIENCE_MAX);
+            }
+        }
+    }
+
+    fn ask_for_room(&mut self) {
+        if let NextSegment::NoRoom { retry_at } = self.next_segment
+            && retry_at <= self.now
+        {
+            self.prepare_segment(self.options.segment_bytes);
+        }
+    }
+
+    /// Removes the segments before the oldest that the header of the current one, which is durable, says is
+    /// needed: if a crash brings some of them back, that header says what they are.
+    fn remove_old_segments(&mut self) {
+        for number in self.oldest_segment..self.oldest_segment_needed {
             let name = segment::name(number);
             self.submit(Operation::Remove { name });
         }
-        self.oldest_segment = self.oldest_segment.max(keep);
+        self.oldest_segment = self.oldest_segment_needed;
     }
 
-    fn read_completed(&mut self, read: &PendingRead, bytes: Bytes, out: &mut Vec<StorageEvent>) {
-        let seed = segment::seed(&self.identity, read.segment);
-        let header = batch::Header::read(&bytes, seed);
-        let records = header.and_then(|header| batch::decode(&bytes, &header, seed).ok());
-        let Some(records) = records else {
-            let name = segment::name(read.segment);
-            let reason = format!("{name}: entry {} no longer reads as it was written", read.from);
+    fn read_completed(&mut self, read: &PendingRead, bytes: &Bytes, out: &mut Vec<StorageEvent>) {
+        let PendingRead { group, from, to, bytes_max, location } = *read;
+        let seed = segment::seed(&self.identity, location.segment);
+        let known = self.groups.get(&group).is_some_and(|index| index.damaged.contains(&from));
+        let entries = entries_in(bytes, seed, group, from).unwrap_or_default();
+        let entries = select(entries, from, to, bytes_max);
+        if entries.first().is_none_or(|entry| entry.id.index != from) && !known {
+            let name = segment::name(location.segment);
+            let reason = format!(
+                "{name}, byte {}: entry {from} no longer reads as it was written",
+                location.offset
+            );
             return self.fail(reason, out);
-        };
-        // The record that covers the entry is the last one of the group in the batch to do so.
-        let covering = records.into_iter().rev().find(|record| {
-            let covers = |entry: &Entry| entry.id.index == read.from;
-            record.group == read.group && record.record.entries.iter().any(covers)
-        });
-        let entries = covering.map_or(Vec::new(), |r| r.record.entries);
-        let entries = select(entries, read.from, read.to, read.bytes_max);
-        let (group, from) = (read.group, read.from);
+        }
         out.push(StorageEvent::Read { group, from, entries });
     }
 }
 
-impl GroupRecord {
-    /// An upper bound of its size in a batch.
-    fn bytes_at_most(&self) -> usize {
-        let entries = &self.record.entries;
-        128 + entries.iter().map(|entry| 32 + entry.data.len()).sum::<usize>()
-    }
+/// More than a record takes besides its entries.
+const RECORD_BYTES_MAX: usize = 128;
+
+/// An upper bound of a record's size in a batch.
+fn bytes_at_most(record: &Record) -> usize {
+    let entries = record.entries.iter().map(|entry| 32 + entry.data.len());
+    RECORD_BYTES_MAX + entries.sum::<usize>()
+}
+
+/// An upper bound of a batch's size.
+fn batch_bytes_at_most(states: usize, records_bytes: usize) -> u64 {
+    batch::padded((batch::HEADER_BYTES + states * RECORD_BYTES_MAX + records_bytes) as u64)
 }

@@ -1,12 +1,14 @@
 //! Snapshot files: whole or not there, whatever happens while they are written.
 
-use crate::support::{Bench, G1, LARGE, append, id, shape};
+use std::io;
+
+use crate::support::{Bench, G1, LARGE, append, id, load, shape, snapshot};
 use bytes::Bytes;
-use quorate_contracts::{NodeId, Record, SnapshotInput, SnapshotMeta, SnapshotOutput};
-use quorate_storage::{Completion, OpenError, StorageEvent};
+use quorate_contracts::{NodeId, Record, SnapshotInput, SnapshotMeta, SnapshotOutput, Time};
+use quorate_storage::{Completion, OpenError, Operation, StorageEvent, StorageOptions};
 
 fn meta(index: u64) -> SnapshotMeta {
-    SnapshotMeta { last: id(index, 1), membership: Bytes::from_static(b"members") }
+    crate::support::meta(id(index, 1))
 }
 
 fn work(index: u64, pieces: &[&'static str]) -> Vec<SnapshotOutput> {
@@ -21,25 +23,7 @@ fn work(index: u64, pieces: &[&'static str]) -> Vec<SnapshotOutput> {
 }
 
 fn take(bench: &mut Bench, index: u64, pieces: &[&'static str]) {
-    for work in work(index, pieces) {
-        bench.storage.snapshot(G1, work, &mut bench.events);
-        bench.settle();
-    }
-}
-
-fn load(bench: &mut Bench) -> String {
-    bench.events.clear();
-    bench.storage.snapshot(G1, SnapshotOutput::Load, &mut bench.events);
-    bench.settle();
-    for event in bench.events.drain(..) {
-        if let StorageEvent::Snapshot { news: SnapshotInput::Loaded { mut reader, .. }, .. } = event
-        {
-            let mut text = String::new();
-            reader.read_to_string(&mut text).expect("memory reads");
-            return text;
-        }
-    }
-    panic!("nothing was loaded")
+    snapshot(bench, G1, id(index, 1), pieces);
 }
 
 /// RAFT-17: a restart finds the newest snapshot, and the log after it.
@@ -138,4 +122,62 @@ fn every_flipped_bit_of_a_snapshot_is_noticed() {
             }
         }
     }
+}
+
+/// Without space a snapshot is given up, whole: the log goes on, the one before it stays, and the next one may
+/// succeed.
+#[test]
+fn no_space_for_a_snapshot_gives_up_the_snapshot_only() {
+    for fails in 0..4 {
+        let mut bench = Bench::new(LARGE);
+        bench.write(G1, 1, append(1..=9, 1));
+        take(&mut bench, 4, &["old"]);
+        bench.events.clear();
+        let mut done = 0;
+        for work in work(7, &["new"]) {
+            bench.storage.snapshot(G1, work, &mut bench.events);
+            while let Some((ticket, operation)) = bench.disk.next() {
+                let result = match (&operation, done == fails) {
+                    (Operation::Remove { .. } | Operation::Rename { .. }, _) | (_, false) => {
+                        bench.disk.carry_out(&operation, usize::MAX)
+                    }
+                    (_, true) => Err(io::ErrorKind::StorageFull.into()),
+                };
+                done += 1;
+                bench.storage.complete(Completion { ticket, result }, &mut bench.events);
+            }
+        }
+        let cancelled = |event: &&StorageEvent| {
+            matches!(event, StorageEvent::Snapshot { news: SnapshotInput::Cancelled { .. }, .. })
+        };
+        assert_eq!(bench.events.iter().filter(cancelled).count(), 1, "operation {fails}");
+        assert!(!bench.disk.found().keys().any(|name| name.ends_with(".unfinished")));
+        bench.write(G1, 2, append(10..=10, 1));
+        assert_eq!((bench.durable(G1), load(&mut bench).as_str()), (2, "old"), "operation {fails}");
+        take(&mut bench, 9, &["newer"]);
+        assert_eq!(load(&mut bench), "newer", "operation {fails}");
+    }
+}
+
+/// A snapshot leaves the disk to the log: its pieces are told of no faster than the pace allows.
+#[test]
+fn snapshots_are_paced() {
+    let options = StorageOptions { snapshot_bytes_per_second: 4_000, ..LARGE };
+    let mut bench = Bench::new(options);
+    let piece = Bytes::from(vec![7; 1_000]);
+    bench.storage.snapshot(G1, SnapshotOutput::Begin { meta: meta(4) }, &mut bench.events);
+    let mut told_at = Vec::new();
+    let mut now = Time::ZERO;
+    for i in 0..4 {
+        let write = SnapshotOutput::Write { offset: i * 1_000, bytes: piece.clone() };
+        bench.storage.snapshot(G1, write, &mut bench.events);
+        bench.settle();
+        if bench.events.is_empty() {
+            now = bench.storage.deadline().expect("a piece is to be told of");
+            bench.flush_at(now);
+        }
+        assert_eq!(bench.events.drain(..).count(), 1);
+        told_at.push(now.since(Time::ZERO).as_millis());
+    }
+    assert_eq!(told_at, [0, 250, 500, 750]);
 }

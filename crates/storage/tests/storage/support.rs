@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
+use std::io::{self, Cursor, Read};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_contracts::{
     ClusterId, Entry, EntryId, EntryKind, GroupId, HardState, Incarnation, LogIndex, NodeId,
-    Record, Recovered, Term, WriteMark,
+    Record, Recovered, SnapshotInput, SnapshotMeta, SnapshotOutput, Term, Time, WriteMark,
 };
 use quorate_storage::{
     Completion, Disk, FileInfo, Identity, OpenError, Operation, Storage, StorageEvent,
@@ -21,9 +22,14 @@ pub(crate) const G1: GroupId = GroupId(1);
 pub(crate) const G2: GroupId = GroupId(2);
 
 /// Small enough that every few records begin a new segment.
-pub(crate) const SMALL: StorageOptions = StorageOptions { segment_bytes: 700, tail_bytes: 1 << 20 };
-pub(crate) const LARGE: StorageOptions =
-    StorageOptions { segment_bytes: 1 << 16, tail_bytes: 1 << 20 };
+pub(crate) const SMALL: StorageOptions = StorageOptions { segment_bytes: 1_200, ..LARGE };
+pub(crate) const LARGE: StorageOptions = StorageOptions {
+    segment_bytes: 1 << 16,
+    batch_bytes: 1 << 20,
+    tail_bytes: 1 << 20,
+    idle: Duration::from_millis(100),
+    snapshot_bytes_per_second: u64::MAX,
+};
 
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
@@ -95,6 +101,11 @@ impl Disk for TestDisk {
         self.carry_out(&read, usize::MAX).map(|bytes| bytes.to_vec())
     }
 
+    fn open_at(&self, name: &str, offset: u64) -> io::Result<Box<dyn Read>> {
+        let bytes = self.read_at(name, offset, usize::MAX)?;
+        Ok(Box::new(Cursor::new(bytes)))
+    }
+
     fn submit(&mut self, ticket: Ticket, operation: Operation) {
         self.queue.borrow_mut().push_back((ticket, operation));
     }
@@ -128,10 +139,37 @@ impl Bench {
         }
     }
 
+    /// Carries out at most so many operations; returns how many are left to carry out.
+    pub(crate) fn settle_at_most(&mut self, mut operations: usize) -> usize {
+        while operations > 0
+            && let Some((ticket, operation)) = self.disk.next()
+        {
+            operations -= 1;
+            let result = self.disk.carry_out(&operation, usize::MAX);
+            self.storage.complete(Completion { ticket, result }, &mut self.events);
+        }
+        operations
+    }
+
+    /// Queues a record.
+    pub(crate) fn persist(&mut self, group: GroupId, mark: u64, record: Record) {
+        self.storage.persist(group, WriteMark(mark), record);
+    }
+
+    /// Begins to write what is queued.
+    pub(crate) fn flush(&mut self) {
+        self.flush_at(Time::ZERO);
+    }
+
+    /// The same, at some time.
+    pub(crate) fn flush_at(&mut self, now: Time) {
+        self.storage.flush(now, &mut self.events);
+    }
+
     /// Writes a record durably.
     pub(crate) fn write(&mut self, group: GroupId, mark: u64, record: Record) {
-        self.storage.persist(group, WriteMark(mark), record);
-        self.storage.flush();
+        self.persist(group, mark, record);
+        self.flush();
         self.settle();
     }
 
@@ -176,4 +214,39 @@ pub(crate) fn replace(indexes: std::ops::RangeInclusive<u64>, term: u64) -> Reco
 pub(crate) fn shape(recovered: &Recovered) -> String {
     let ids: Vec<String> = recovered.tail.iter().map(|entry| entry.id.to_string()).collect();
     ids.join(" ")
+}
+
+pub(crate) fn meta(last: EntryId) -> SnapshotMeta {
+    SnapshotMeta { last, membership: Bytes::from_static(b"members") }
+}
+
+/// Gives a group a finished snapshot that ends with this entry.
+pub(crate) fn snapshot(bench: &mut Bench, group: GroupId, last: EntryId, pieces: &[&'static str]) {
+    let mut work = vec![SnapshotOutput::Begin { meta: meta(last) }];
+    let mut offset = 0;
+    for piece in pieces {
+        work.push(SnapshotOutput::Write { offset, bytes: Bytes::from_static(piece.as_bytes()) });
+        offset += piece.len() as u64;
+    }
+    work.push(SnapshotOutput::Finish);
+    for work in work {
+        bench.storage.snapshot(group, work, &mut bench.events);
+        bench.settle();
+    }
+}
+
+/// What the newest snapshot of group 1 holds.
+pub(crate) fn load(bench: &mut Bench) -> String {
+    bench.events.clear();
+    bench.storage.snapshot(G1, SnapshotOutput::Load, &mut bench.events);
+    bench.settle();
+    for event in bench.events.drain(..) {
+        if let StorageEvent::Snapshot { news: SnapshotInput::Loaded { mut reader, .. }, .. } = event
+        {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).expect("it reads");
+            return text;
+        }
+    }
+    panic!("nothing was loaded")
 }
