@@ -22,7 +22,7 @@ import time
 import traceback
 
 # What `quorate up` binds on one machine: first port and how many (DESIGN: ports by default).
-PORT_BASES = (2181, 2379, 8080, 7400)
+PORT_BASES = (2181, 2281, 2379, 8080, 7400)
 
 
 def free_offset(nodes):

@@ -26,12 +26,15 @@ pub(crate) struct NodeEntry {
     pub(crate) id: u64,
     pub(crate) pid: u32,
     pub(crate) zookeeper: SocketAddr,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) zookeeper_tls: Option<SocketAddr>,
     pub(crate) admin: SocketAddr,
     pub(crate) member: SocketAddr,
 }
 
 /// Default ports; node i adds i - 1, and the offset is added to all.
 const ZOOKEEPER_PORT: u16 = 2181;
+const ZOOKEEPER_TLS_PORT: u16 = 2281;
 const ADMIN_PORT: u16 = 8080;
 const MEMBER_PORT: u16 = 7400;
 
@@ -72,13 +75,14 @@ impl ClusterFile {
 }
 
 /// Where node `id` of a local cluster listens; `None` if a port does not exist.
-pub(crate) fn local_entry(id: u64, offset: u16) -> Option<NodeEntry> {
+pub(crate) fn local_entry(id: u64, offset: u16, with_tls: bool) -> Option<NodeEntry> {
     let add = u16::try_from(id - 1).ok()?.checked_add(offset)?;
     let address = |port: u16| Some(SocketAddr::from(([127, 0, 0, 1], port.checked_add(add)?)));
     Some(NodeEntry {
         id,
         pid: 0,
         zookeeper: address(ZOOKEEPER_PORT)?,
+        zookeeper_tls: if with_tls { Some(address(ZOOKEEPER_TLS_PORT)?) } else { None },
         admin: address(ADMIN_PORT)?,
         member: address(MEMBER_PORT)?,
     })
@@ -104,7 +108,9 @@ pub(crate) fn local_config(
     let member = |entry: &NodeEntry| MemberAddress {
         id: entry.id,
         member: entry.member.to_string(),
+        member_listen: None,
         zookeeper: entry.zookeeper,
+        zookeeper_tls: entry.zookeeper_tls,
         admin: entry.admin,
     };
     ServeConfig {

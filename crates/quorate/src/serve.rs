@@ -1,11 +1,12 @@
 //! `quorate serve` and `quorate format`: one node in production.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use quorate_contracts::{ClusterId, NodeId};
 use quorate_server::{
-    ConfigError, DataDir, DataDirError, ServeConfig, ServeError, raise_open_files, random_u64,
+    ConfigError, DataDir, DataDirError, ServeConfig, ServeError, ZooCfg, raise_open_files,
+    random_u64,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,11 +14,17 @@ use crate::failure::{Done, Failure, Kind, tell};
 
 /// Run one node until it is told to stop (SIGTERM, SIGINT)
 #[derive(Args)]
-#[command(after_help = "Example:\n  quorate serve --config /etc/quorate/serve.toml")]
+#[command(after_help = "Examples:
+  quorate serve --config /etc/quorate/serve.toml
+  quorate serve --zoo-cfg /etc/zookeeper/conf/zoo.cfg    a ZooKeeper's own file, read as it is")]
 pub(crate) struct Serve {
     /// Configuration file (TOML; docs/configuration.md lists the keys)
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "zoo_cfg")]
+    config: Option<PathBuf>,
+
+    /// Instead of it, a ZooKeeper's zoo.cfg; what has no effect here is warned about
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    zoo_cfg: Option<PathBuf>,
 
     /// End with the process of this id (used by `quorate up`)
     #[arg(long, value_name = "PID", hide = true)]
@@ -31,21 +38,28 @@ pub(crate) struct Serve {
 )]
 pub(crate) struct Format {
     /// The directory
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "zoo_cfg")]
+    dir: Option<PathBuf>,
 
     /// The cluster's id, in hexadecimal; drawn and printed if left out
     #[arg(long, value_name = "HEX")]
     cluster: Option<String>,
 
     /// The node's id
-    #[arg(long, value_name = "ID")]
-    node: u64,
+    #[arg(long, value_name = "ID", required_unless_present = "zoo_cfg")]
+    node: Option<u64>,
+
+    /// Take directory and id from a ZooKeeper's zoo.cfg (dataDir, myid)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "node"])]
+    zoo_cfg: Option<PathBuf>,
 }
 
 impl Serve {
     pub(crate) fn run(self) -> Result<Done, Failure> {
-        let config = read_config(&self.config)?;
+        let config = match (&self.config, &self.zoo_cfg) {
+            (_, Some(path)) => read_zoo_cfg(path)?,
+            (path, None) => read_config(path.as_deref().unwrap_or(Path::new("")))?,
+        };
         raise_open_files();
         let parent = self.die_with;
         if let Some(parent) = parent {
@@ -60,28 +74,45 @@ impl Serve {
 
 impl Format {
     pub(crate) fn run(self) -> Result<Done, Failure> {
-        let what = format!("make {} a data directory", self.dir.display());
-        let cluster = match &self.cluster {
-            Some(text) => u64::from_str_radix(text, 16).map_err(|error| {
-                Failure::new(
-                    Kind::Usage,
-                    &what,
-                    error,
-                    "--cluster takes up to 16 hexadecimal digits",
-                )
-            })?,
-            None => random_u64().map_err(|error| {
-                Failure::new(Kind::Data, &what, error, "is /dev/urandom there?")
-            })?,
+        let (dir, node) = match &self.zoo_cfg {
+            Some(path) => {
+                let config = read_zoo_cfg(path)?;
+                (config.data_dir, config.node)
+            }
+            None => (self.dir.clone().unwrap_or_default(), self.node.unwrap_or_default()),
         };
-        DataDir::format(&self.dir, ClusterId(cluster), NodeId(self.node))
+        let what = format!("make {} a data directory", dir.display());
+        let cluster = self.cluster(&what)?;
+        DataDir::format(&dir, ClusterId(cluster), NodeId(node))
             .map_err(|error| explain_data_dir(&what, error))?;
-        tell(&format!("{} is node {} of cluster {cluster:x}", self.dir.display(), self.node));
+        tell(&format!("{} is node {node} of cluster {cluster:x}", dir.display()));
         Ok(Done::Yes)
+    }
+
+    fn cluster(&self, what: &str) -> Result<u64, Failure> {
+        match &self.cluster {
+            Some(text) => u64::from_str_radix(text, 16).map_err(|error| {
+                let help = "--cluster takes up to 16 hexadecimal digits";
+                Failure::new(Kind::Usage, what, error, help)
+            }),
+            None => random_u64()
+                .map_err(|error| Failure::new(Kind::Data, what, error, "is /dev/urandom there?")),
+        }
     }
 }
 
-pub(crate) fn read_config(path: &std::path::Path) -> Result<ServeConfig, Failure> {
+/// Reads a ZooKeeper's configuration, and warns about what is different.
+fn read_zoo_cfg(path: &Path) -> Result<ServeConfig, Failure> {
+    let ZooCfg { config, warnings } = ZooCfg::read(path).map_err(|error| {
+        let what = format!("use the configuration {}", path.display());
+        let help = "docs/configuration.md, \"A zoo.cfg\", says what is read";
+        Failure::new(Kind::Config, what, error, help)
+    })?;
+    warnings.iter().for_each(|warning| tracing::warn!("{}: {warning}", path.display()));
+    Ok(config)
+}
+
+pub(crate) fn read_config(path: &Path) -> Result<ServeConfig, Failure> {
     ServeConfig::read(path).map_err(|error| {
         let what = format!("use the configuration {}", path.display());
         Failure::new(Kind::Config, what, error, "docs/configuration.md lists the keys")

@@ -91,8 +91,9 @@ impl Up {
     /// Makes the data directories of a new cluster, and writes every node's configuration.
     fn prepare(&self, directory: &Path, base: &ServeConfig) -> Result<ClusterFile, Failure> {
         let what = format!("make a cluster in {}", directory.display());
+        let with_tls = base.client_tls.is_some();
         let entries: Option<Vec<NodeEntry>> =
-            (1..=self.nodes).map(|id| local_entry(id, self.port_offset)).collect();
+            (1..=self.nodes).map(|id| local_entry(id, self.port_offset, with_tls)).collect();
         let entries = entries.ok_or_else(|| {
             let cause = format!("--port-offset {} leads beyond port 65535", self.port_offset);
             Failure::new(Kind::Usage, &what, cause, "choose a smaller one")

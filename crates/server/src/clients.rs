@@ -1,17 +1,23 @@
 //! Connections of ZooKeeper clients.
 
 use std::cell::Cell;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use quorate_zk::server::{ClientRequest, ConnectionId};
 use quorate_zk::wire::framing::{Frame, Framer};
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
+use crate::channel::Channel;
 use crate::inbox::Door;
 use crate::outbox::Outbox;
+use crate::tls::subject;
 use crate::zookeeper::Arrival;
 
 /// How much is read at once, and how much may wait to be cut beyond one packet.
@@ -72,46 +78,87 @@ pub(crate) struct ClientLimits {
     pub(crate) backlog_bytes_max: usize,
 }
 
-/// Takes connections of clients.
-pub(crate) async fn accept(listener: TcpListener, limits: ClientLimits, door: Door<Arrival>) {
-    let mut next = 0;
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                next += 1;
-                tokio::task::spawn_local(attend(stream, ConnectionId(next), limits, door.clone()));
-            }
-            Err(error) => {
-                // Most likely no more files may be open: others will be closed.
-                tracing::warn!(%error, "cannot accept a client");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+/// Where clients come in. All doors of a node number their connections together, and share the limit of how many
+/// there may be.
+#[derive(Clone)]
+pub(crate) struct Reception {
+    limits: ClientLimits,
+    door: Door<Arrival>,
+    numbered: Rc<Cell<u64>>,
+    places: Arc<Semaphore>,
+}
+
+/// How long a client may take for its TLS handshake.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Reception {
+    /// Takes as many clients at once as `connections_max`; 0 is no limit.
+    pub(crate) fn new(limits: ClientLimits, connections_max: usize, door: Door<Arrival>) -> Self {
+        let places = match connections_max {
+            0 => Semaphore::MAX_PERMITS,
+            limit => limit.min(Semaphore::MAX_PERMITS),
+        };
+        Self { limits, door, numbered: Rc::default(), places: Arc::new(Semaphore::new(places)) }
+    }
+
+    /// Takes connections, through TLS where it is given. At the limit nobody new is attended to: who
+    /// knocks waits, most of them in the kernel's queue, until somebody leaves.
+    pub(crate) async fn accept(self, listener: TcpListener, tls: Option<Arc<ServerConfig>>) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let Ok(place) = self.places.clone().acquire_owned().await else { return };
+                    let (reception, tls) = (self.clone(), tls.clone());
+                    tokio::task::spawn_local(async move {
+                        reception.welcome(stream, tls).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Most likely no more files may be open: others will be closed.
+                    tracing::warn!(%error, "cannot accept a client");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
         }
     }
-}
 
-async fn attend(
-    stream: TcpStream,
-    connection: ConnectionId,
-    limits: ClientLimits,
-    door: Door<Arrival>,
-) {
-    let (Ok(peer), Ok(()), Ok(secret)) = (stream.peer_addr(), stream.set_nodelay(true), secret())
-    else {
-        return;
-    };
-    let stream = Rc::new(stream);
-    let outbox = Outbox::start(stream.clone(), limits.backlog_bytes_max);
-    let tap = Rc::new(Tap::default());
-    let client = Client { outbox: outbox.clone(), tap: tap.clone() };
-    door.push(Arrival::Connected { connection, client });
-    let (peer, port) = (peer.ip(), peer.port());
-    door.push(Arrival::Request(ClientRequest::Opened { connection, peer, port, secret }));
-    tokio::select! {
-        () = read(&stream, connection, limits.packet_bytes_max, &tap, &door) => {}
-        () = outbox.ended() => {}
+    async fn welcome(&self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
+        let (Ok(peer), Ok(())) = (stream.peer_addr(), stream.set_nodelay(true)) else { return };
+        let channel = match tls {
+            None => Ok(Channel::plain(stream)),
+            Some(tls) => {
+                let shaken = Channel::accept(stream, tls);
+                let shaken = tokio::time::timeout(HANDSHAKE_PATIENCE, shaken).await;
+                shaken.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+            }
+        };
+        match channel {
+            Ok(channel) => self.attend(channel, peer).await,
+            Err(reason) => tracing::info!(%peer, %reason, "no TLS with a client"),
+        }
     }
-    door.push(Arrival::Request(ClientRequest::Closed { connection }));
+
+    async fn attend(&self, channel: Channel, peer: SocketAddr) {
+        let Ok(secret) = secret() else { return };
+        let certificate = channel.peer_certificate().and_then(|shown| subject(&shown));
+        let connection = ConnectionId(self.numbered.get() + 1);
+        self.numbered.set(connection.0);
+        let channel = Rc::new(channel);
+        let outbox = Outbox::start(channel.clone(), self.limits.backlog_bytes_max);
+        let tap = Rc::new(Tap::default());
+        let client = Client { outbox: outbox.clone(), tap: tap.clone() };
+        self.door.push(Arrival::Connected { connection, client });
+        let (peer, port) = (peer.ip(), peer.port());
+        let opened = ClientRequest::Opened { connection, peer, port, secret, certificate };
+        self.door.push(Arrival::Request(opened));
+        let reader = Reader { channel: &channel, connection, tap: &tap, door: &self.door };
+        tokio::select! {
+            () = reader.read(self.limits.packet_bytes_max) => {}
+            () = outbox.ended() => {}
+        }
+        self.door.push(Arrival::Request(ClientRequest::Closed { connection }));
+    }
 }
 
 /// Sixteen bytes of the system's random source.
@@ -121,45 +168,66 @@ fn secret() -> Result<[u8; 16], getrandom::Error> {
     Ok(secret)
 }
 
-/// Reads packets until the client closes or sends what does not make sense.
-async fn read(
-    stream: &TcpStream,
+/// One client's way in.
+struct Reader<'a> {
+    channel: &'a Channel,
     connection: ConnectionId,
-    packet_bytes_max: usize,
-    tap: &Tap,
-    door: &Door<Arrival>,
-) {
-    let mut framer = Framer::new(packet_bytes_max);
-    let mut buffer = BytesMut::new();
-    loop {
-        while tap.closed.get() {
-            tap.changed.notified().await;
-        }
-        if stream.readable().await.is_err() {
-            return;
-        }
-        buffer.reserve(READ_BYTES);
-        match stream.try_read_buf(&mut buffer) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-            Err(_) => return,
-        }
+    tap: &'a Tap,
+    door: &'a Door<Arrival>,
+}
+
+impl Reader<'_> {
+    /// Reads packets until the client closes or sends what does not make sense.
+    async fn read(&self, packet_bytes_max: usize) {
+        let mut framer = Framer::new(packet_bytes_max);
+        let mut buffer = BytesMut::new();
+        let mut more = false;
         loop {
-            match framer.next(&mut buffer) {
-                Ok(Some(Frame::Packet(packet))) => {
-                    door.push(Arrival::Request(ClientRequest::Packet { connection, packet }));
+            // Nothing is read from a client that the service told to wait.
+            while self.tap.closed.get() {
+                self.tap.changed.notified().await;
+            }
+            if more {
+                tokio::task::coop::consume_budget().await;
+            } else if self.channel.readable().await.is_err() {
+                return;
+            }
+            buffer.reserve(READ_BYTES);
+            match self.channel.try_read(&mut buffer) {
+                Ok(0) => return,
+                Ok(_) => more = self.channel.may_hold_more(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    more = false;
+                    // Who is silent holds no memory for it.
+                    if buffer.is_empty() {
+                        buffer = BytesMut::new();
+                    }
+                    continue;
                 }
+                Err(_) => return,
+            }
+            if !self.take_packets(&mut framer, &mut buffer) {
+                return;
+            }
+        }
+    }
+
+    /// Returns whether the client makes sense so far.
+    fn take_packets(&self, framer: &mut Framer, buffer: &mut BytesMut) -> bool {
+        let connection = self.connection;
+        loop {
+            let request = match framer.next(buffer) {
+                Ok(Some(Frame::Packet(packet))) => ClientRequest::Packet { connection, packet },
                 Ok(Some(Frame::FourLetterWord(word))) => {
-                    let request = ClientRequest::FourLetterWord { connection, word };
-                    door.push(Arrival::Request(request));
+                    ClientRequest::FourLetterWord { connection, word }
                 }
-                Ok(None) => break,
+                Ok(None) => return true,
                 Err(reason) => {
                     tracing::info!(connection = connection.0, %reason, "a client's connection is closed");
-                    return;
+                    return false;
                 }
-            }
+            };
+            self.door.push(Arrival::Request(request));
         }
     }
 }

@@ -13,15 +13,17 @@
 //! | `data_dir` | whose data a directory holds, and the lock on it |
 //! | `members` | connections between members |
 //! | `clients` | connections of ZooKeeper clients |
+//! | `channel`, `tls` | the bytes of a connection, plain or through TLS; certificates |
 //! | `outbox` | bytes on their way out of a socket |
 //! | `admin` | HTTP for `quorate status` and for probes |
-//! | `config` | the configuration file |
+//! | `config` | the configuration file, and ZooKeeper's |
 //!
 //! One thread runs a node's sockets and its groups, since on few cores hand-offs cost more than they
 //! give; the disk has threads of its own.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the real world")]
 
 mod admin;
+mod channel;
 mod clients;
 mod config;
 mod data_dir;
@@ -34,10 +36,13 @@ mod inbox;
 mod members;
 mod node;
 mod outbox;
+mod tls;
 mod zookeeper;
 
 pub use admin::{GroupStatus, NodeStatus};
+pub use config::zoo_cfg::ZooCfg;
 pub use config::{ConfigError, MemberAddress, ServeConfig};
 pub use data_dir::{DataDir, DataDirError, LockError, lock_file, random_u64, write_aside};
 pub use disk::RealDisk;
 pub use node::{ServeError, raise_open_files, serve};
+pub use tls::{ClientCertificate, ClientTls, MemberTls, TlsError};

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,17 +15,19 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::clients::ClientLimits;
+use crate::admin::Administrators;
+use crate::clients::{ClientLimits, Reception};
 use crate::config::{ConfigError, ServeConfig};
 use crate::data_dir::{DataDir, DataDirError, random_u64};
 use crate::disk::RealDisk;
 use crate::group::{Group, Hosted, Shared};
 use crate::host::Host;
+use crate::idle;
 use crate::idle::{Closed, Idle, Nothing};
 use crate::inbox::{Completions, Door, Inbox};
-use crate::members::Members;
+use crate::members::{Acceptor, Members, Secret, Trust};
+use crate::tls::ClientTls;
 use crate::zookeeper::ZooKeeper;
-use crate::{admin, clients, idle, members};
 
 /// Why a node does not run, or no longer does.
 #[derive(Debug, Error)]
@@ -62,10 +63,33 @@ async fn run(
     let own = config.own_address().ok_or_else(|| {
         ConfigError::Invalid(format!("`members` has no entry with id = {}", config.node))
     })?;
-    let member_listener = listen(&own.member, "members").await?;
+    let trust = trust(config)?;
+    let client_tls = config
+        .client_tls
+        .as_ref()
+        .map(ClientTls::acceptor)
+        .transpose()
+        .map_err(ConfigError::Tls)?;
+    let member_address = own.member_listen.as_ref().unwrap_or(&own.member);
+    let member_listener = listen(member_address, "members").await?;
     let admin_listener = listen(&own.admin.to_string(), "administrators").await?;
     let client_listener = listen(&own.zookeeper.to_string(), "ZooKeeper clients").await?;
-    warn_if_open(&[own.zookeeper, own.admin]);
+    let tls_listener = match own.zookeeper_tls {
+        Some(address) => Some(listen(&address.to_string(), "ZooKeeper clients with TLS").await?),
+        None => None,
+    };
+    let metrics_listener = match config.metrics {
+        Some(address) => Some(listen(&address.to_string(), "scrapers of metrics").await?),
+        None => None,
+    };
+    warn_if_open(
+        &[&client_listener, &admin_listener],
+        "listening beyond loopback, without TLS or authentication",
+    );
+    if trust.is_blind() {
+        let text = "the members' port is open beyond loopback, without `member_tls` or `member_secret_file`";
+        warn_if_open(&[&member_listener], text);
+    }
 
     let bell = Arc::new(Notify::new());
     let completions = Completions::new(bell.clone());
@@ -91,25 +115,33 @@ async fn run(
 
     let others = config.members.iter().filter(|member| member.id != config.node);
     let addresses = others.map(|member| (NodeId(member.id), member.member.clone()));
-    let members = Members::dial(data_dir.identity(), addresses, random_u64()?);
+    let members = Members::dial(data_dir.identity(), addresses, &trust, random_u64()?);
     let shared = Shared { storage, members, news: Vec::new() };
     let node = NodeId(config.node);
     let mut host = Host::new(node, groups, shared, inbox.clone(), completions, bell);
 
-    let ids = Rc::new(config.members.iter().map(|member| NodeId(member.id)).collect());
-    let data_dir = Rc::new(data_dir);
-    tokio::task::spawn_local(members::accept(member_listener, data_dir, ids, inbox.clone()));
+    let ids = config.members.iter().map(|member| NodeId(member.id)).collect();
+    let acceptor = Acceptor { data_dir, members: ids, trust, inbox: inbox.clone() };
+    tokio::task::spawn_local(acceptor.accept(member_listener));
+    let administrators = Administrators::start(inbox, door.clone());
     let names = config.admin_names.clone();
-    tokio::task::spawn_local(admin::serve(admin_listener, names, inbox.clone(), door.clone()));
+    tokio::task::spawn_local(administrators.clone().serve(admin_listener, names));
+    if let Some(listener) = metrics_listener {
+        tokio::task::spawn_local(administrators.serve_metrics(listener));
+    }
     let limits = ClientLimits {
         packet_bytes_max: config.packet_bytes_max,
         backlog_bytes_max: config.client_backlog_bytes_max,
     };
+    let reception = Reception::new(limits, config.connections_max, door);
     tokio::task::spawn_local(async move {
         // Who is not up to date yet has nothing to say to clients.
         serving.notified().await;
         tracing::info!("serving clients");
-        clients::accept(client_listener, limits, door).await;
+        if let Some(listener) = tls_listener {
+            tokio::task::spawn_local(reception.clone().accept(listener, client_tls));
+        }
+        reception.accept(client_listener, None).await;
     });
     tokio::select! {
         reason = host.run() => Err(ServeError::DiskFailed(reason)),
@@ -153,10 +185,20 @@ async fn listen(address: &str, what: &'static str) -> Result<TcpListener, ServeE
     })
 }
 
-fn warn_if_open(addresses: &[SocketAddr]) {
-    for address in addresses.iter().filter(|address| !address.ip().is_loopback()) {
-        tracing::warn!(%address, "listening beyond loopback, without TLS or authentication");
+fn warn_if_open(listeners: &[&TcpListener], text: &str) {
+    let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
+    for address in addresses.filter(|address| !address.ip().is_loopback()) {
+        tracing::warn!(%address, "{text}");
     }
+}
+
+fn trust(config: &ServeConfig) -> Result<Trust, ConfigError> {
+    let secret = config.member_secret()?.map(|secret| Secret::new(&secret));
+    let tls = match &config.member_tls {
+        Some(tls) => Some((tls.acceptor()?, tls.dialler()?)),
+        None => None,
+    };
+    Ok(Trust { secret, tls })
 }
 
 fn server_config(config: &ServeConfig) -> Result<ServerConfig, ServeError> {

@@ -6,13 +6,14 @@ use std::io;
 use std::rc::Rc;
 
 use bytes::{Buf, BytesMut};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
+
+use crate::channel::Channel;
 
 /// One connection's way out.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    stream: Rc<TcpStream>,
+    channel: Rc<Channel>,
     buffer: RefCell<BytesMut>,
     /// Beyond this many waiting bytes the other end is given up.
     limit: usize,
@@ -39,9 +40,17 @@ impl std::fmt::Debug for WhenOut {
 
 impl Outbox {
     /// A way out, and the task that writes what has to wait.
-    pub(crate) fn start(stream: Rc<TcpStream>, limit: usize) -> Rc<Self> {
-        let outbox = Rc::new(Self {
-            stream,
+    pub(crate) fn start(channel: Rc<Channel>, limit: usize) -> Rc<Self> {
+        let outbox = Self::start_alone(channel, limit);
+        let late = outbox.clone();
+        tokio::task::spawn_local(async move { late.write_late().await });
+        outbox
+    }
+
+    /// A way out; somebody else sees to [`write_late`](Self::write_late).
+    pub(crate) fn start_alone(channel: Rc<Channel>, limit: usize) -> Rc<Self> {
+        Rc::new(Self {
+            channel,
             buffer: RefCell::new(BytesMut::new()),
             limit,
             closing: Cell::new(false),
@@ -49,9 +58,7 @@ impl Outbox {
             more: Notify::new(),
             ended: Notify::new(),
             when_out: RefCell::new(None),
-        });
-        tokio::task::spawn_local(Self::write_late(outbox.clone()));
-        outbox
+        })
     }
 
     /// Adds bytes to the batch. If more than the limit waits already, the connection is given up.
@@ -126,41 +133,49 @@ impl Outbox {
     }
 
     fn end_if_done(&self) {
-        if self.closing.get() && self.buffer.borrow().is_empty() {
+        if self.closing.get() && !self.broken.get() && self.is_out() {
+            self.channel.say_goodbye();
             self.give_up();
         }
+    }
+
+    fn is_out(&self) -> bool {
+        self.buffer.borrow().is_empty() && self.channel.try_flush().unwrap_or(true)
     }
 
     /// Returns whether everything is out.
     fn write_some(&self) -> bool {
         let mut buffer = self.buffer.borrow_mut();
-        while !buffer.is_empty() {
-            match self.stream.try_write(&buffer) {
+        let written = loop {
+            if buffer.is_empty() {
+                break self.channel.try_flush();
+            }
+            match self.channel.try_write(&buffer) {
                 Ok(written) => {
                     buffer.advance(written);
                     self.left(written);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                Err(_) => {
-                    drop(buffer);
-                    self.give_up();
-                    return true;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(false),
+                Err(error) => break Err(error),
             }
-        }
-        true
+        };
+        drop(buffer);
+        written.unwrap_or_else(|_| {
+            self.give_up();
+            true
+        })
     }
 
-    async fn write_late(outbox: Rc<Self>) {
-        while !outbox.broken.get() {
-            outbox.more.notified().await;
-            while !outbox.broken.get() && outbox.backlog() > 0 {
-                if outbox.stream.writable().await.is_err() {
-                    outbox.give_up();
-                } else if outbox.write_some() {
-                    outbox.end_if_done();
+    /// Writes what had to wait, until the connection is over.
+    pub(crate) async fn write_late(&self) {
+        while !self.broken.get() {
+            self.more.notified().await;
+            while !self.broken.get() && !self.write_some() {
+                if self.channel.writable().await.is_err() {
+                    self.give_up();
                 }
             }
+            self.end_if_done();
         }
     }
 }

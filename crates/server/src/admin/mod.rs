@@ -39,9 +39,9 @@ enum Question {
     Word([u8; 4], oneshot::Sender<String>),
 }
 
-/// The handlers' way to the loop.
+/// Those who answer administrators: the handlers' way to the loop.
 #[derive(Clone)]
-struct Loop(mpsc::Sender<Question>);
+pub(crate) struct Administrators(mpsc::Sender<Question>);
 
 /// No answer: the node is stopping, or it is too busy to say how it is.
 struct Silent;
@@ -53,7 +53,26 @@ impl IntoResponse for Silent {
     }
 }
 
-impl Loop {
+impl Administrators {
+    /// Answers out of what the loop says, and what the coordination service says.
+    pub(crate) fn start(inbox: Inbox, zookeeper: Door<Arrival>) -> Self {
+        let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
+        tokio::task::spawn_local(pass_on(questions, inbox, zookeeper));
+        Self(sender)
+    }
+
+    /// Answers until the node ends. `names` are host names under which this port may be asked, besides
+    /// addresses and `localhost`.
+    pub(crate) async fn serve(self, listener: TcpListener, names: Vec<String>) {
+        run(listener, router(self, names)).await;
+    }
+
+    /// The same for a port that gives metrics and nothing else, under any name: scrapers know a node by whatever
+    /// name they were given.
+    pub(crate) async fn serve_metrics(self, listener: TcpListener) {
+        run(listener, Router::new().route("/metrics", get(give_metrics)).with_state(self)).await;
+    }
+
     async fn status(&self) -> Result<NodeStatus, Silent> {
         self.ask(Question::Status).await
     }
@@ -75,17 +94,8 @@ impl Loop {
     }
 }
 
-/// Answers administrators until the node ends. `names` are host names under which this port may be asked,
-/// besides addresses and `localhost`.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    names: Vec<String>,
-    inbox: Inbox,
-    zookeeper: Door<Arrival>,
-) {
-    let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
-    tokio::task::spawn_local(pass_on(questions, inbox, zookeeper));
-    if let Err(error) = axum::serve(listener, router(Loop(sender), names)).await {
+async fn run(listener: TcpListener, router: Router) {
+    if let Err(error) = axum::serve(listener, router).await {
         tracing::warn!(%error, "administrators are no longer answered");
     }
 }
@@ -99,7 +109,7 @@ async fn pass_on(mut questions: mpsc::Receiver<Question>, inbox: Inbox, zookeepe
     }
 }
 
-fn router(to_loop: Loop, names: Vec<String>) -> Router {
+fn router(administrators: Administrators, names: Vec<String>) -> Router {
     Router::new()
         .route("/status", get(give_status))
         .route("/health", get(give_health))
@@ -111,34 +121,35 @@ fn router(to_loop: Loop, names: Vec<String>) -> Router {
             (StatusCode::NOT_FOUND, json_type(), text)
         })
         .layer(middleware::from_fn_with_state(names, refuse_other_sites))
-        .with_state(to_loop)
+        .with_state(administrators)
 }
 
-async fn give_status(State(to_loop): State<Loop>) -> Result<Response, Silent> {
-    let status = to_loop.status().await?;
+async fn give_status(State(administrators): State<Administrators>) -> Result<Response, Silent> {
+    let status = administrators.status().await?;
     Ok((json_type(), serde_json::to_string(&status).unwrap_or_default()).into_response())
 }
 
-async fn give_health(State(to_loop): State<Loop>) -> Response {
-    match to_loop.status().await {
+async fn give_health(State(administrators): State<Administrators>) -> Response {
+    match administrators.status().await {
         Ok(status) if status.serving => (json_type(), "{\"healthy\":true}").into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, json_type(), "{\"healthy\":false}").into_response(),
     }
 }
 
-async fn give_metrics(State(to_loop): State<Loop>) -> Result<Response, Silent> {
-    let text = metrics::text(&to_loop.status().await?, &to_loop.word(*b"mntr").await?);
+async fn give_metrics(State(administrators): State<Administrators>) -> Result<Response, Silent> {
+    let text =
+        metrics::text(&administrators.status().await?, &administrators.word(*b"mntr").await?);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
 async fn give_command(
-    State(to_loop): State<Loop>,
+    State(administrators): State<Administrators>,
     Path(name): Path<String>,
 ) -> Result<Response, Silent> {
     let Some(command) = commands::find(&name) else {
         return Ok((StatusCode::NOT_FOUND, json_type(), commands::unknown(&name)).into_response());
     };
-    let text = to_loop.word(command.word).await?;
+    let text = administrators.word(command.word).await?;
     Ok((json_type(), command.answer(&text)).into_response())
 }
 

@@ -37,7 +37,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_contracts::{NodeId, Proposal, RequestId, Service, ServiceInput, ServiceOutput, Time};
 
-use crate::command::{Body, Command, SessionId};
+use crate::command::{Body, Command, Identity, SessionId};
 use crate::tree::Tree;
 use connection::{Connection, Stage};
 pub use four_letter::HostFacts;
@@ -63,6 +63,8 @@ pub enum ClientRequest {
         port: u16,
         /// Random bytes of the system's source: the password of a session that may be created.
         secret: [u8; 16],
+        /// The subject of the certificate that the client proved to own, as RFC 2253 writes it.
+        certificate: Option<String>,
     },
     /// A packet, without its length.
     Packet {
@@ -410,7 +412,7 @@ impl Service for Server {
 impl Server {
     fn requested(&mut self, now: Time, request: ClientRequest, tree: &Tree, out: &mut Outputs) {
         match request {
-            ClientRequest::Opened { connection, peer, port, secret } => {
+            ClientRequest::Opened { connection, peer, port, secret, certificate } => {
                 let like = self.per_address.entry(peer).or_default();
                 let limit = self.config.connections_per_address_max;
                 if limit > 0 && *like >= limit {
@@ -418,7 +420,9 @@ impl Server {
                     return;
                 }
                 *like += 1;
-                let opened = Connection::new(peer, port, secret, self.liveness.steady());
+                let mut opened = Connection::new(peer, port, secret, self.liveness.steady());
+                let proven = certificate.map(|id| Identity { scheme: "x509".into(), id });
+                opened.identities.extend(proven);
                 self.connections.insert(connection, opened);
             }
             ClientRequest::Packet { connection, packet } => {

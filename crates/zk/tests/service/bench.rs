@@ -234,7 +234,7 @@ impl Bench {
         self.next_connection += 1;
         let (peer, port) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 4_000);
         let secret = [self.next_connection as u8; 16];
-        let opened = ClientRequest::Opened { connection, peer, port, secret };
+        let opened = ClientRequest::Opened { connection, peer, port, secret, certificate: None };
         self.step(server, ServiceInput::Requested(opened));
         Client { connection, server }
     }

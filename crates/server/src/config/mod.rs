@@ -1,5 +1,8 @@
 //! The configuration file of `quorate serve` (TOML). Every key has a default but the node's id, its
 //! directory and the members; unknown keys are errors, so that a misspelt one is not silently ignored.
+//! A `zoo.cfg` becomes the same thing (`zoo_cfg`).
+
+pub(crate) mod zoo_cfg;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,6 +11,10 @@ use std::time::Duration;
 use quorate_contracts::NodeId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::tls::{ClientTls, MemberTls, TlsError};
+
+const SECRET_BYTES_MIN: usize = 16;
 
 /// The file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +34,20 @@ pub struct ServeConfig {
     pub super_digest: Option<String>,
     /// Connections from one address; 0 is no limit.
     pub connections_per_address_max: usize,
+    /// Connections of ZooKeeper clients; 0 is no limit. Beyond, new ones wait until others leave.
+    pub connections_max: usize,
+    /// TLS for ZooKeeper clients, on the members' `zookeeper_tls` addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_tls: Option<ClientTls>,
+    /// Mutual TLS between members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member_tls: Option<MemberTls>,
+    /// File with a secret that all members know, 16 bytes or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member_secret_file: Option<PathBuf>,
+    /// Serves `/metrics`, and nothing else, to whoever asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
     /// Largest packet taken from a client (ZooKeeper's `jute.maxbuffer`).
     pub packet_bytes_max: usize,
     /// Bytes that may wait for a client that does not read; beyond, its connection is closed.
@@ -60,8 +81,14 @@ pub struct MemberAddress {
     pub id: u64,
     /// For the other members: `host:port`.
     pub member: String,
+    /// Where this member listens for the others, if not at `member`: a name may lead elsewhere on its own host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_listen: Option<String>,
     /// For ZooKeeper clients.
     pub zookeeper: SocketAddr,
+    /// For ZooKeeper clients that speak TLS (`client_tls`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zookeeper_tls: Option<SocketAddr>,
     /// For administrators.
     pub admin: SocketAddr,
 }
@@ -76,6 +103,11 @@ impl Default for ServeConfig {
             session_timeout_max_ms: 40_000,
             super_digest: None,
             connections_per_address_max: 0,
+            connections_max: 0,
+            client_tls: None,
+            member_tls: None,
+            member_secret_file: None,
+            metrics: None,
             packet_bytes_max: quorate_zk::wire::framing::PACKET_BYTES_MAX,
             client_backlog_bytes_max: 16 << 20,
             heartbeat_ms: 100,
@@ -99,6 +131,10 @@ pub enum ConfigError {
     Syntax { path: PathBuf, error: toml::de::Error },
     #[error("{0}")]
     Invalid(String),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("{path}, line {line}: {cause}")]
+    ZooCfg { path: PathBuf, line: usize, cause: String },
 }
 
 impl ServeConfig {
@@ -106,8 +142,17 @@ impl ServeConfig {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Unreadable { path: path.to_path_buf(), error })?;
-        toml::from_str(&text)
-            .map_err(|error| ConfigError::Syntax { path: path.to_path_buf(), error })
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|error| ConfigError::Syntax { path: path.to_path_buf(), error })?;
+        config.resolve(&directory_of(path));
+        Ok(config)
+    }
+
+    /// Paths of certificates and secrets are meant from where the file is.
+    fn resolve(&mut self, directory: &Path) {
+        self.client_tls.iter_mut().for_each(|tls| tls.resolve(directory));
+        self.member_tls.iter_mut().for_each(|tls| tls.resolve(directory));
+        self.member_secret_file.iter_mut().for_each(|file| *file = directory.join(&*file));
     }
 
     /// Checks what the types cannot.
@@ -127,6 +172,12 @@ impl ServeConfig {
         if ids.windows(2).any(|pair| pair[0] == pair[1]) {
             return invalid("`members` names an id twice".to_string());
         }
+        let listens = self.own_address().is_some_and(|own| own.zookeeper_tls.is_some());
+        if self.client_tls.is_some() != listens {
+            let what =
+                "`client_tls` and this member's `zookeeper_tls` belong together: one is missing";
+            return invalid(what.to_string());
+        }
         if self.session_timeout_min_ms > self.session_timeout_max_ms {
             return invalid("`session_timeout_min_ms` is above `session_timeout_max_ms`".into());
         }
@@ -145,6 +196,19 @@ impl ServeConfig {
         self.members.iter().find(|member| member.id == self.node)
     }
 
+    /// The members' secret.
+    pub(crate) fn member_secret(&self) -> Result<Option<Vec<u8>>, ConfigError> {
+        let Some(path) = &self.member_secret_file else { return Ok(None) };
+        let text = std::fs::read(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
+        let secret = text.trim_ascii();
+        if secret.len() < SECRET_BYTES_MIN {
+            let what = format!("{}: a secret has {SECRET_BYTES_MIN} bytes or more", path.display());
+            return Err(ConfigError::Invalid(what));
+        }
+        Ok(Some(secret.to_vec()))
+    }
+
     pub(crate) fn raft(&self) -> quorate_raft::Config {
         let voters = self.members.iter().map(|member| NodeId(member.id));
         let mut config = quorate_raft::Config::new(NodeId(self.node), voters);
@@ -154,4 +218,10 @@ impl ServeConfig {
         config.limits.snapshot_log_bytes = self.snapshot_log_bytes;
         config
     }
+}
+
+/// Where a file is, from the root on.
+fn directory_of(file: &Path) -> PathBuf {
+    let directory = file.parent().unwrap_or(Path::new(""));
+    std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf())
 }

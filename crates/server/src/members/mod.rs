@@ -1,0 +1,203 @@
+//! Connections between members.
+//!
+//! Each member dials every other one and only writes on that connection; it reads from those that it
+//! accepted. So there is nothing to agree on when two dial each other at once, and a dead process is
+//! noticed by the close of what it had dialled.
+//!
+//! ```text
+//! hello    "QRTM" | version 4 | cluster 8 | node 8 | incarnation 8 | to node 8        (`hello`, with the secret)
+//! frame    bytes 4 | CRC-32C 4 | group 8 | message
+//! ```
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | here | the ways to other members, and what waits on them |
+//! | `hello` | who is let in: identity, shared secret |
+//! | `line` | what other members say |
+
+mod hello;
+mod line;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quorate_contracts::{GroupId, NodeId, Random, Wire, WireWriter};
+use quorate_storage::Identity;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::net::TcpStream;
+
+use crate::channel::Channel;
+use crate::outbox::Outbox;
+pub(crate) use hello::Secret;
+pub(crate) use line::{Acceptor, Line};
+
+/// What may wait for a member that does not read; beyond, messages are lost, as they may be.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
+/// How long the other end may take to say hello.
+const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How members make sure of each other, besides the identities of their data directories (RPC-8).
+#[derive(Clone, Default)]
+pub(crate) struct Trust {
+    /// A secret that all members know.
+    pub(crate) secret: Option<Secret>,
+    /// Mutual TLS: what to accept with, and what to dial with.
+    pub(crate) tls: Option<(Arc<ServerConfig>, Arc<ClientConfig>)>,
+}
+
+impl Trust {
+    /// Whether anybody is believed who knows the identities.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.secret.is_none() && self.tls.is_none()
+    }
+}
+
+/// The other members, and the ways to them.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    ways: BTreeMap<NodeId, Rc<Way>>,
+    packets_sent: Cell<u64>,
+}
+
+/// The way to one member.
+#[derive(Debug, Default)]
+struct Way {
+    outbox: RefCell<Option<Rc<Outbox>>>,
+}
+
+impl Members {
+    /// Dials all other members, and goes on dialling.
+    pub(crate) fn dial(
+        identity: Identity,
+        addresses: impl IntoIterator<Item = (NodeId, String)>,
+        trust: &Trust,
+        seed: u64,
+    ) -> Self {
+        let mut members = Self::default();
+        for (to, address) in addresses {
+            let way = Rc::new(Way::default());
+            let dialler = Dialler { identity, to, address, trust: trust.clone() };
+            let random = Random::new(seed ^ to.0);
+            tokio::task::spawn_local(dialler.keep_dialling(way.clone(), random));
+            members.ways.insert(to, way);
+        }
+        members
+    }
+
+    /// Adds a message to the batch for a member; it is lost if there is no connection.
+    pub(crate) fn push(&self, to: NodeId, group: GroupId, message: &impl Wire) {
+        let Some(way) = self.ways.get(&to) else { return };
+        if let Some(outbox) = &*way.outbox.borrow() {
+            outbox.push(&frame(group, message));
+        }
+    }
+
+    /// The batch leaves.
+    pub(crate) fn flush(&self) {
+        for way in self.ways.values() {
+            if let Some(outbox) = &*way.outbox.borrow()
+                && outbox.backlog() > 0
+            {
+                self.packets_sent.set(self.packets_sent.get() + 1);
+                outbox.flush();
+            }
+        }
+    }
+
+    /// Packets that left since the start: a batch for one member is one.
+    pub(crate) fn packets_sent(&self) -> u64 {
+        self.packets_sent.get()
+    }
+}
+
+fn frame(group: GroupId, message: &impl Wire) -> Bytes {
+    let mut out = WireWriter::with_capacity(256);
+    out.u64(group.0);
+    message.encode(&mut out);
+    let body = out.finish();
+    let mut frame = BytesMut::with_capacity(8 + body.len());
+    frame.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    frame.extend_from_slice(&crc32c::crc32c(&body).to_be_bytes());
+    frame.extend_from_slice(&body);
+    frame.freeze()
+}
+
+/// Who dials one member.
+struct Dialler {
+    identity: Identity,
+    to: NodeId,
+    address: String,
+    trust: Trust,
+}
+
+impl Dialler {
+    /// Dials the member whenever there is no connection. Its name is looked up anew each time.
+    async fn keep_dialling(self, way: Rc<Way>, mut random: Random) {
+        let mut said = None;
+        loop {
+            let dialled = tokio::time::timeout(HELLO_PATIENCE, self.dial()).await;
+            match dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(channel) => {
+                    said = None;
+                    use_until_closed(Rc::new(channel), &way).await;
+                }
+                // A member that is down is no news; one that is there and cannot be trusted is, once.
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::InvalidData && said != Some(error.kind()) {
+                        tracing::warn!(member = %self.to, address = self.address, %error, "no trust in a member");
+                    }
+                    said = Some(error.kind());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(random.between(20, 100))).await;
+        }
+    }
+
+    async fn dial(&self) -> io::Result<Channel> {
+        let stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        let channel = match &self.trust.tls {
+            None => Channel::plain(stream),
+            Some((_, config)) => {
+                let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
+                let name = host.trim_start_matches('[').trim_end_matches(']').to_string();
+                let name = ServerName::try_from(name).map_err(io::Error::other)?;
+                Channel::connect(stream, config.clone(), name).await?
+            }
+        };
+        hello::say(&channel, self.identity, self.to, self.trust.secret.as_ref()).await?;
+        Ok(channel)
+    }
+}
+
+async fn use_until_closed(channel: Rc<Channel>, way: &Way) {
+    let outbox = Outbox::start(channel.clone(), BACKLOG_BYTES_MAX);
+    *way.outbox.borrow_mut() = Some(outbox.clone());
+    tokio::select! {
+        () = outbox.ended() => {}
+        () = closed(&channel) => {}
+    }
+    outbox.give_up();
+    *way.outbox.borrow_mut() = None;
+}
+
+/// Returns when the other end has closed; it says nothing after the hello.
+async fn closed(channel: &Channel) {
+    loop {
+        let mut nothing = BytesMut::with_capacity(1);
+        match channel.try_read(&mut nothing) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if channel.readable().await.is_err() {
+                    return;
+                }
+            }
+            _ => return,
+        }
+    }
+}
