@@ -12,7 +12,7 @@
 
 use bytes::Bytes;
 
-use crate::{EntryId, NodeId, RequestId, StateMachine, Term, Time, Wire, WireWriter};
+use crate::{EntryId, LogIndex, NodeId, RequestId, StateMachine, Term, Time, Wire, WireWriter};
 
 /// The part of a server that stands between clients and a replicated state machine.
 pub trait Service: Sized {
@@ -91,6 +91,15 @@ pub enum ServiceInput<'a, S: Service> {
         leader: Option<NodeId>,
         /// Its term.
         term: Term,
+    },
+    /// Who belongs to the group, as of what was applied: told at the start, and after each change.
+    Members {
+        /// The entry since which it is so; 0 for those that the group began with.
+        since: LogIndex,
+        /// Those whose majority decides, in order of id.
+        voters: Vec<NodeId>,
+        /// Those that get the log and do not vote, in order of id.
+        learners: Vec<NodeId>,
     },
     /// A message of another server's service.
     Received {

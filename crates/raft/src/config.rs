@@ -62,6 +62,8 @@ pub struct Limits {
     pub trailing_entries: u64,
     /// Commands applied in one step, in bytes: other work gets its turn in between.
     pub apply_bytes: usize,
+    /// A learner that lacks at most so many entries may become a voter.
+    pub promotion_lag: u64,
     /// Reads of this server's clients that wait for a leader; beyond, they are refused.
     pub reads: usize,
 }
@@ -78,6 +80,7 @@ impl Default for Limits {
             snapshot_log_bytes: 64 << 20,
             trailing_entries: 10_000,
             apply_bytes: 1 << 20,
+            promotion_lag: 4_096,
             reads: 1 << 16,
         }
     }

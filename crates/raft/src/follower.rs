@@ -267,7 +267,7 @@ impl Raft {
     pub(crate) fn after_persisted(&mut self, now: Time, out: &mut Outputs) {
         self.own_vote_durable(now, out);
         if self.is_leader() {
-            self.advance_commit(out);
+            self.advance_commit();
         }
         let keep = self.config.limits.memory_bytes;
         self.log.shed(keep, self.durability.index().min(self.commit));

@@ -4,7 +4,8 @@
 //! Everything here ends with the role: a new term begins with a new `Leader`, so that nothing of a term that is over
 //! is left behind (a transfer under way, a read that waits for a round).
 //!
-//! Not here: what is sent to whom (`replication`, `sending`), reads (`read_index`), transfers (`transfer`).
+//! Not here: what is sent to whom (`replication`, `sending`), reads (`read_index`), transfers (`transfer`), changes of
+//! members (`change`).
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use crate::progress::Progress;
 use crate::read_index::Confirming;
 use crate::rounds::Rounds;
 use crate::transfer::Transfer;
+use crate::{ChangeOutcome, Reply, TransferOutcome};
 
 /// A leader's state (Figure 2, "volatile state on leaders").
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(crate) struct Leader {
     pub(crate) confirming: Confirming,
     /// Leadership is being handed over.
     pub(crate) transfer: Option<Transfer>,
+    /// Somebody waits to be told that the change of members is done.
+    pub(crate) change_asked: bool,
     /// Somebody was asked to campaign at once: voters may elect it whenever they like, for the rest of the term.
     pub(crate) lease_given_up: bool,
 }
@@ -87,6 +91,7 @@ impl Raft {
             reading: None,
             confirming: Confirming::default(),
             transfer: None,
+            change_asked: false,
             lease_given_up: false,
         };
         self.role = Role::Leader(Box::new(leader));
@@ -116,6 +121,7 @@ impl Raft {
 
     /// Writes and sends what was batched, and whatever is due.
     pub(crate) fn leader_wake(&mut self, now: Time, out: &mut Outputs) {
+        self.go_on_with_change(now, out);
         // The messages are made first and the disk is asked first: both then work at once
         // (thesis, 10.2.1).
         self.persist_own(out);
@@ -140,13 +146,24 @@ impl Raft {
         self.become_follower(now, self.term(), None);
     }
 
+    /// The role ends, and with it what was under way: whoever asked for it is told.
+    pub(crate) fn end_office(&mut self) {
+        let Role::Leader(leader) = &self.role else { return };
+        if let Some(to) = leader.transfer.as_ref().map(Transfer::to) {
+            self.answers.push(Reply::Transfer(TransferOutcome::SteppedDown { to }));
+        }
+        if leader.change_asked {
+            self.answers.push(Reply::Members(ChangeOutcome::Unknown));
+        }
+    }
+
     /// Writes the entries that were appended since the last time, as one record.
     fn persist_own(&mut self, out: &mut Outputs) {
         let from = self.durability.written().next();
         if let Slice::Entries(entries) = self.log.slice(from, self.log.last().index, usize::MAX) {
             self.persist(Record { entries, ..Record::default() }, out);
         }
-        self.advance_commit(out);
+        self.advance_commit();
     }
 
     /// CheckQuorum: a leader that was not heard by a majority for an election timeout has most likely
@@ -165,7 +182,7 @@ impl Raft {
 
     /// Commits what a majority has durably, but counts only entries of its own term (section 5.4.2,
     /// Figure 8): earlier ones commit with them.
-    pub(crate) fn advance_commit(&mut self, _out: &mut Outputs) {
+    pub(crate) fn advance_commit(&mut self) {
         let (node, own) = (self.config.node, self.durability.index());
         let Role::Leader(leader) = &self.role else { return };
         let reached = |n: NodeId| match leader.progress.get(&n) {

@@ -30,6 +30,7 @@
 //! that they need).
 
 mod candidate;
+mod change;
 mod config;
 mod durability;
 mod follower;
@@ -47,6 +48,7 @@ mod sending;
 mod taking;
 mod transfer;
 mod wire;
+pub use change::{ChangeOutcome, Members};
 pub use config::{Config, Lease, Limits, Timing};
 pub use membership::Membership;
 pub use message::{Attempt, Body, Message};

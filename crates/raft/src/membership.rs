@@ -115,6 +115,18 @@ impl Memberships {
         &self.history[self.history.len() - 1].1
     }
 
+    /// The one in force, and the entry since which it is.
+    pub(crate) fn newest(&self) -> (LogIndex, &Membership) {
+        let (since, membership) = &self.history[self.history.len() - 1];
+        (*since, membership)
+    }
+
+    /// Since which entry the one at `index` is in force.
+    pub(crate) fn since(&self, index: LogIndex) -> LogIndex {
+        let after = self.history.partition_point(|(since, _)| *since <= index);
+        self.history[after.saturating_sub(1)].0
+    }
+
     /// The one in force at `index`.
     pub(crate) fn at(&self, index: LogIndex) -> &Membership {
         let after = self.history.partition_point(|(since, _)| *since <= index);

@@ -19,7 +19,7 @@ use crate::leader::Leader;
 use crate::log::Log;
 use crate::membership::Memberships;
 use crate::read_index::Reads;
-use crate::{Body, Config, Membership, Message, Timing, TransferOutcome};
+use crate::{Body, ChangeOutcome, Config, Members, Membership, Message, Timing, TransferOutcome};
 
 /// What a server is doing.
 #[derive(Debug)]
@@ -94,6 +94,8 @@ pub enum Request {
     Read(RequestId),
     /// Hand leadership over to that voter, or to the best one (RAFT-7). Answered with `Transfer`.
     Transfer(Option<NodeId>),
+    /// Change the members (RAFT-22). Answered with `Members`.
+    ChangeMembers(Members),
 }
 
 /// What it is told.
@@ -128,6 +130,8 @@ pub enum Reply {
     },
     /// What came of a transfer.
     Transfer(TransferOutcome),
+    /// What came of a change of members.
+    Members(ChangeOutcome),
 }
 
 pub(crate) type Outputs = Vec<Output<Raft>>;
@@ -142,6 +146,9 @@ impl Process for Raft {
             return None;
         }
         let role = match (&self.role, self.election_at) {
+            (Role::Leader(_), _) if self.change_is_due() => {
+                Some((Time::ZERO, "a change of members"))
+            }
             (Role::Leader(leader), _) => Some(leader.deadline(self.commit)),
             (_, None) => Some((Time::ZERO, "start")),
             (_, Some(_)) if !self.is_voter() => None,
@@ -316,6 +323,7 @@ impl Raft {
             }
             Request::Read(id) => self.read(now, id),
             Request::Transfer(to) => self.transfer(now, to),
+            Request::ChangeMembers(wanted) => self.change_members(now, wanted),
         }
     }
 
@@ -423,7 +431,7 @@ impl Raft {
             self.leader = None;
         }
         if !matches!(self.role, Role::Follower) {
-            self.end_transfer();
+            self.end_office();
             self.role = Role::Follower;
             self.reset_election(now);
         }

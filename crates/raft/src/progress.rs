@@ -24,6 +24,8 @@ pub(crate) struct Progress {
     pub(crate) told_round: u64,
     /// See `told_round`.
     pub(crate) answered_round: u64,
+    /// It is no member any more, and is fed until then, so that it learns so.
+    pub(crate) leaving: Option<Time>,
     /// Appends on their way: last index and bytes of each.
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
@@ -69,6 +71,7 @@ impl Progress {
             probing_since: 0,
             told_round: 0,
             answered_round: 0,
+            leaving: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
         }

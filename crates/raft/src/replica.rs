@@ -21,7 +21,10 @@ use quorate_contracts::{
 };
 
 use crate::taking::Taking;
-use crate::{Config, Membership, Message, Raft, Reply, Request, RoleName, TransferOutcome};
+use crate::{
+    ChangeOutcome, Config, Members, Membership, Message, Raft, Reply, Request, RoleName,
+    TransferOutcome,
+};
 
 /// What replicas send each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,6 +52,8 @@ pub enum ReplicaRequest<R> {
     /// Leadership is to go to that voter, or to the best one, before this server stops (RAFT-7). Answered with
     /// `ReplicaReply::Transfer`.
     Transfer(Option<NodeId>),
+    /// The members are to be these, if this server leads (RAFT-22). Answered with `ReplicaReply::Members`.
+    ChangeMembers(Members),
 }
 
 /// What a replica answers.
@@ -58,6 +63,8 @@ pub enum ReplicaReply<R> {
     Client(R),
     /// What came of a transfer.
     Transfer(TransferOutcome),
+    /// What came of a change of members.
+    Members(ChangeOutcome),
 }
 
 /// A server of one group, whole.
@@ -79,6 +86,8 @@ pub struct Replica<S: Service> {
     reads: Vec<(LogIndex, Vec<RequestId>)>,
     /// What the service was told last.
     told: (Option<NodeId>, Term),
+    /// Since which entry the members are in force that it was told of.
+    told_members: Option<LogIndex>,
     serving: bool,
     pub(crate) taking: Taking,
     raft_out: Vec<Output<Raft>>,
@@ -146,6 +155,9 @@ impl<S: Service> Process for Replica<S> {
             Input::Requested(ReplicaRequest::Transfer(to)) => {
                 self.raft_step(now, Input::Requested(Request::Transfer(to)));
             }
+            Input::Requested(ReplicaRequest::ChangeMembers(wanted)) => {
+                self.raft_step(now, Input::Requested(Request::ChangeMembers(wanted)));
+            }
             Input::Persisted { mark } => self.raft_step(now, Input::Persisted { mark }),
             Input::Read { from, entries } => self.entries_read(now, from, entries),
             Input::Snapshot(news) => self.snapshot_news(now, news, out),
@@ -179,6 +191,7 @@ impl<S: Service> Replica<S> {
             forward: Vec::new(),
             reads: Vec::new(),
             told: (None, Term(0)),
+            told_members: None,
             serving: false,
             raft_out: Vec::new(),
             service_out: Vec::new(),
@@ -297,6 +310,7 @@ impl<S: Service> Replica<S> {
         self.pass_on_raft(now, out);
         self.tell_leader(now);
         self.apply_committed(now, out);
+        self.tell_members(now);
         self.serve_reads(now);
         self.carry_out(now, out);
         // What the service asked of Raft may have been answered at once.
@@ -339,6 +353,10 @@ impl<S: Service> Replica<S> {
                 let reply = ReplicaReply::Transfer(outcome);
                 out.push(Output::Reply { when: When::Now, reply });
             }
+            Reply::Members(outcome) => {
+                let reply = ReplicaReply::Members(outcome);
+                out.push(Output::Reply { when: When::Now, reply });
+            }
             // Proposals are told of by what becomes of them.
             Reply::Appended { .. } | Reply::Refused { .. } => {}
         }
@@ -365,6 +383,22 @@ impl<S: Service> Replica<S> {
             self.forward.clear();
             let (leader, term) = current;
             self.serve(now, ServiceInput::Leader { leader, term });
+        }
+    }
+
+    /// Tells the service of the members as of what is applied. In the middle of a joint change they are not
+    /// worth telling.
+    fn tell_members(&mut self, now: Time) {
+        let since = self.raft.memberships.since(self.applied.index);
+        if self.loading != Loading::No || self.told_members == Some(since) {
+            return;
+        }
+        self.told_members = Some(since);
+        let members = self.raft.memberships.at(self.applied.index);
+        if !members.is_joint() {
+            let voters = members.voters.iter().copied().collect();
+            let learners = members.learners.iter().copied().collect();
+            self.serve(now, ServiceInput::Members { since, voters, learners });
         }
     }
 

@@ -90,6 +90,7 @@ impl Raft {
     pub(crate) fn heartbeat(&mut self, now: Time, out: &mut Outputs) {
         let timing = self.config.timing;
         let base = self.log.base().index;
+        self.forget_those_that_left(now);
         let Role::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_at = now + timing.heartbeat;
         leader.rounds.begin(now);
@@ -133,7 +134,7 @@ impl Raft {
             progress.replicate();
         }
         if news {
-            self.advance_commit(out);
+            self.advance_commit();
         }
         self.answered(now, from, round, out);
         self.transfer_heard(from);

@@ -20,6 +20,13 @@ pub(crate) struct Transfer {
     asked: bool,
 }
 
+impl Transfer {
+    /// Who is to lead.
+    pub(crate) fn to(&self) -> NodeId {
+        self.to
+    }
+}
+
 /// What came of a request to hand over leadership.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TransferOutcome {
@@ -129,15 +136,6 @@ impl Raft {
             }
             Role::Leader(_) => None,
             _ => Some(Refusal::NoLeader),
-        }
-    }
-
-    /// The role ends; so does a transfer.
-    pub(crate) fn end_transfer(&mut self) {
-        if let Role::Leader(leader) = &self.role
-            && let Some(Transfer { to, .. }) = leader.transfer
-        {
-            self.answers.push(Reply::Transfer(TransferOutcome::SteppedDown { to }));
         }
     }
 }

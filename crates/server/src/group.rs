@@ -132,6 +132,9 @@ impl<S: Service, F: Front<S>> Group<S, F> {
             Output::Reply { reply: ReplicaReply::Transfer(outcome), .. } => {
                 tracing::info!(group = %self.id, ?outcome, "leadership was to be handed over");
             }
+            Output::Reply { reply: ReplicaReply::Members(outcome), .. } => {
+                tracing::info!(group = %self.id, ?outcome, "the members were to change");
+            }
             Output::Reply { when, reply: ReplicaReply::Client(reply) } => {
                 if let Some(gated) = self.gate.pass(when, Gated::Reply(reply)) {
                     self.release(gated, shared);

@@ -249,6 +249,9 @@ where
             Output::Reply { reply: ReplicaReply::Transfer(outcome), .. } => {
                 self.say(Some(id), || format!("transfer: {outcome:?}"));
             }
+            Output::Reply { reply: ReplicaReply::Members(outcome), .. } => {
+                self.say(Some(id), || format!("change of members: {outcome:?}"));
+            }
             Output::ReadLog { from, to, bytes_max } => {
                 self.situations.reach(Situation::EntriesFromDisk);
                 self.ask_disk(id, |store| {

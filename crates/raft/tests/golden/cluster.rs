@@ -233,6 +233,9 @@ impl Cluster {
                 let ids = event::reads(ids);
                 self.tell(id, format_args!("refuses reads {ids}: {reason:?}"));
             }
+            Reply::Members(outcome) => {
+                self.tell(id, format_args!("change of members: {outcome:?}"))
+            }
             Reply::Transfer(outcome) => self.tell(id, format_args!("transfer: {outcome:?}")),
         }
     }

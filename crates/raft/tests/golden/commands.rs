@@ -11,6 +11,7 @@
 //! propose nI WORD ...         a client of nI proposes commands
 //! read nI NUMBER ...          clients of nI read, under these numbers
 //! transfer nI [nJ]            nI is asked to hand leadership over (to nJ)
+//! change nI nJ ... [learners nK ...]  nI is asked to make these the voters (and learners)
 //! settle                      until nothing is on its way; no time passes
 //! deliver [N]                 one trip (or N) of everything on its way
 //! wait MILLIS [nI ...]        time passes for all (or for those only); timers fire, messages arrive
@@ -35,7 +36,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_contracts::{HardState, Input, LogIndex, NodeId, Process, RequestId, Term, Time};
-use quorate_raft::{Lease, Request, RoleName};
+use quorate_raft::{Lease, Members, Request, RoleName};
 
 use crate::cluster::{Cluster, Given, InFlight, Setting};
 use crate::event::{self, View};
@@ -92,6 +93,7 @@ impl Runner {
                 let to = rest.get(1).map(|word| parse_node(word)).transpose()?;
                 cluster.request(node(rest, 0)?, Request::Transfer(to))
             }
+            "change" => change(cluster, node(rest, 0)?, &rest[1..]),
             "settle" => cluster.settle(),
             "deliver" => deliver(cluster, rest),
             "wait" => {
@@ -121,6 +123,7 @@ impl Runner {
         let limits = &mut self.setting.limits;
         match name {
             "append_bytes" => limits.append_bytes = value,
+            "promotion_lag" => limits.promotion_lag = value as u64,
             "window_messages" => limits.window_messages = value,
             "window_bytes" => limits.window_bytes = value,
             "memory_bytes" => limits.memory_bytes = value,
@@ -222,6 +225,13 @@ fn time_out(cluster: &mut Cluster, id: NodeId) -> Done {
 fn propose(cluster: &mut Cluster, id: NodeId, commands: &[&str]) -> Done {
     let commands = commands.iter().map(|word| Bytes::from((*word).to_string())).collect();
     cluster.request(id, Request::Propose(commands))
+}
+
+fn change(cluster: &mut Cluster, id: NodeId, rest: &[&str]) -> Done {
+    let mut sides = rest.split(|word| *word == "learners");
+    let voters = nodes(sides.next().unwrap_or_default())?.into_iter().collect();
+    let learners = nodes(sides.next().unwrap_or_default())?.into_iter().collect();
+    cluster.request(id, Request::ChangeMembers(Members { voters, learners }))
 }
 
 /// They arrive together: one batch.

@@ -402,7 +402,9 @@ impl Service for Server {
                 self.watch_over_sessions(tree);
             }
             ServiceInput::Refused { id, .. } => self.refused(id),
-            ServiceInput::ReadReady { .. } | ServiceInput::ReadRefused { .. } => {}
+            ServiceInput::ReadReady { .. }
+            | ServiceInput::ReadRefused { .. }
+            | ServiceInput::Members { .. } => {}
             ServiceInput::Leader { leader, .. } => self.leader_changed(now, leader, tree, out),
             ServiceInput::Received { from, message } => self.told(now, from, message, tree, out),
         }
