@@ -1,6 +1,7 @@
 //! `quorate sim`: scenarios in the simulator.
 
 mod campaign;
+mod lab;
 
 use std::fs;
 use std::io::Write;
@@ -18,6 +19,8 @@ use campaign::{Seeds, Total};
 pub(crate) enum Sim {
     /// Raft alone, under every fault: crashes, partitions, loss, slow disks, bad clocks
     Raft(Storm),
+    /// The public tests of the MIT 6.824 Raft labs, 2A to 2D, with their limits
+    Lab(lab::Lab),
 }
 
 /// Seeds to run
@@ -75,6 +78,7 @@ impl Sim {
     pub(crate) fn run(self) -> Result<Done, Failure> {
         match self {
             Self::Raft(storm) => storm.run(),
+            Self::Lab(lab) => lab.run(),
         }
     }
 }

@@ -58,6 +58,8 @@ pub struct Limits {
     pub snapshot_piece_bytes: usize,
     /// A snapshot is due once the log since the last one exceeds this, or the last one's size.
     pub snapshot_log_bytes: u64,
+    /// A snapshot is also due once this many entries were applied since the last one.
+    pub snapshot_entries: u64,
     /// Entries left in the log behind a snapshot, for followers that are a little behind.
     pub trailing_entries: u64,
     /// Commands applied in one step, in bytes: other work gets its turn in between.
@@ -78,6 +80,7 @@ impl Default for Limits {
             uncommitted_bytes: 64 << 20,
             snapshot_piece_bytes: 256 << 10,
             snapshot_log_bytes: 64 << 20,
+            snapshot_entries: u64::MAX,
             trailing_entries: 10_000,
             apply_bytes: 1 << 20,
             promotion_lag: 4_096,

@@ -6,7 +6,7 @@ use quorate_contracts::{
     Wire,
 };
 
-use crate::Replica;
+use crate::{Limits, Replica};
 
 /// Where a snapshot of the own state stands, and whether one is due.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct Taking {
     stage: Stage,
     /// Log applied since the last snapshot.
     log_bytes: u64,
+    /// Entries applied since the last snapshot.
+    log_entries: u64,
     /// Size of the last snapshot.
     last_bytes: u64,
 }
@@ -32,18 +34,19 @@ enum Stage {
 
 impl Taking {
     pub(crate) fn new(last_bytes: u64) -> Self {
-        Self { stage: Stage::Idle, log_bytes: 0, last_bytes }
+        Self { stage: Stage::Idle, log_bytes: 0, log_entries: 0, last_bytes }
     }
 
     /// An entry was applied.
     pub(crate) fn log_grew(&mut self, bytes: u64) {
         self.log_bytes += bytes;
+        self.log_entries += 1;
     }
 
     /// The state was replaced: what was being taken means nothing any more.
     pub(crate) fn forget(&mut self) {
         self.stage = Stage::Idle;
-        self.log_bytes = 0;
+        (self.log_bytes, self.log_entries) = (0, 0);
     }
 
     /// Whether there is a slice to make.
@@ -56,8 +59,9 @@ impl Taking {
         matches!(self.stage, Stage::Writing { .. } | Stage::Finishing)
     }
 
-    fn is_due(&self, log_bytes_min: u64) -> bool {
-        self.stage == Stage::Idle && self.log_bytes > log_bytes_min.max(self.last_bytes)
+    fn is_due(&self, limits: &Limits) -> bool {
+        let long = self.log_bytes > limits.snapshot_log_bytes.max(self.last_bytes);
+        self.stage == Stage::Idle && (long || self.log_entries >= limits.snapshot_entries)
     }
 }
 
@@ -65,7 +69,7 @@ impl<S: Service> Replica<S> {
     /// Begins a snapshot once the log since the last one is longer than that one (DESIGN:
     /// max(64 MiB, its size)), unless one is being received or sent.
     pub(crate) fn maybe_take_snapshot(&mut self, now: Time, out: &mut Vec<Output<Self>>) {
-        if self.taking.is_due(self.raft.config.limits.snapshot_log_bytes)
+        if self.taking.is_due(&self.raft.config.limits)
             && !self.raft.is_receiving_snapshot()
             && !self.raft.is_sending_snapshot(now)
         {
@@ -73,7 +77,7 @@ impl<S: Service> Replica<S> {
             let membership = self.raft.memberships.at(self.applied.index).to_bytes();
             let meta = SnapshotMeta { last: self.applied, membership };
             out.push(Output::Snapshot(SnapshotOutput::Begin { meta }));
-            self.taking.log_bytes = 0;
+            (self.taking.log_bytes, self.taking.log_entries) = (0, 0);
             self.taking.stage = Stage::Slice { offset: 0 };
         }
     }

@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use quorate_scenarios::{Report, RunOptions, Summary, raft};
+use quorate_scenarios::{Report, RunOptions, Summary, labs, raft};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +42,9 @@ fn run(scenario: &str, seed: u64) -> Result<Summary, Box<Report>> {
     let options = RunOptions::default();
     match scenario {
         raft::NAME => raft::run(seed, &options),
-        _ => panic!("no scenario {scenario}"),
+        name => match labs::CATALOGUE.iter().find(|row| row.name == name) {
+            Some(row) => row.run(seed, &options),
+            None => panic!("no scenario {name}"),
+        },
     }
 }

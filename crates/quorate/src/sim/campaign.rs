@@ -111,6 +111,19 @@ impl Total {
         }
     }
 
+    /// Adds what other seeds came to.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.seeds += other.seeds;
+        self.events += other.events;
+        self.elections += other.elections;
+        self.committed += other.committed;
+        self.virtual_ms += other.virtual_ms;
+        self.hash.combine(other.hash);
+        self.situations.add(&other.situations);
+        self.failures += other.failures;
+        self.seconds += other.seconds;
+    }
+
     pub(super) fn passed(&self) -> bool {
         self.failures == 0
     }
