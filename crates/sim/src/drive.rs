@@ -17,8 +17,13 @@ use crate::{Happening, MemoryStore, NodeState, Situation, Violation};
 /// A server that finds work for ever without time passing has a deadline that it never serves.
 const EVENTS_AT_ONE_INSTANT_MAX: u64 = 100_000;
 
-/// What waits for a write.
-pub(crate) enum Gated<S: Service> {
+/// What may have to wait for a write, and for which.
+pub(crate) struct Gated<S: Service> {
+    when: When,
+    output: Leaving<S>,
+}
+
+enum Leaving<S: Service> {
     Send(NodeId, MessageOf<S>),
     Reply(S::Reply),
 }
@@ -241,10 +246,10 @@ where
             }
             Output::Send { when, to, message } => {
                 self.check_promise(id, when, &message)?;
-                self.gate(id, when, Gated::Send(to, message))?;
+                self.gate(id, when, Leaving::Send(to, message))?;
             }
             Output::Reply { when, reply: ReplicaReply::Client(reply) } => {
-                self.gate(id, when, Gated::Reply(reply))?;
+                self.gate(id, when, Leaving::Reply(reply))?;
             }
             Output::Reply { reply: ReplicaReply::Transfer(outcome), .. } => {
                 self.say(Some(id), || format!("transfer: {outcome:?}"));
@@ -265,18 +270,26 @@ where
         Ok(())
     }
 
-    fn gate(&mut self, id: NodeId, when: When, output: Gated<S>) -> Checked {
+    fn gate(&mut self, id: NodeId, when: When, output: Leaving<S>) -> Checked {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        match node.gate.pass(when, output) {
+        match node.gate.pass(when, Gated { when, output }) {
             Some(output) => self.release(id, output),
             None => Ok(()),
         }
     }
 
-    fn release(&mut self, id: NodeId, output: Gated<S>) -> Checked {
-        match output {
-            Gated::Send(to, message) => self.send(id, to, message),
-            Gated::Reply(reply) => {
+    /// Something leaves a server. **Durable before acknowledged**: not before its write is on the disk.
+    fn release(&mut self, id: NodeId, gated: Gated<S>) -> Checked {
+        let durable = self.nodes.get(&id).map(|node| node.store.mark());
+        if let (When::Durable(mark), Some(durable)) = (gated.when, durable)
+            && mark > durable
+        {
+            let what = format!("{id} lets out what waits for {mark}, with {durable} on its disk");
+            return Err(Violation { property: "Durable before acknowledged", what });
+        }
+        match gated.output {
+            Leaving::Send(to, message) => self.send(id, to, message),
+            Leaving::Reply(reply) => {
                 self.replies.push((id, reply));
                 Ok(())
             }

@@ -84,14 +84,18 @@ impl Safety {
     }
 
     /// **One vote a term** (section 5.2): what a server told one candidate, it tells no other, whether
-    /// it crashed in between or not.
+    /// it crashed in between or not. Asking for votes is voting for itself.
     pub(crate) fn leaves(&mut self, from: NodeId, to: NodeId, message: &Message) -> Checked {
-        let Body::Vote { pre_vote: false, granted: true } = message.body else { return Ok(()) };
-        let first = *self.votes.entry((from, message.term)).or_insert(to);
-        if first == to {
+        let candidate = match message.body {
+            Body::Vote { pre_vote: false, granted: true } => to,
+            Body::RequestVote { pre_vote: false, .. } => from,
+            _ => return Ok(()),
+        };
+        let first = *self.votes.entry((from, message.term)).or_insert(candidate);
+        if first == candidate {
             return Ok(());
         }
-        let what = format!("{from} votes for {to} in term {} after {first}", message.term);
+        let what = format!("{from} votes for {candidate} in term {} after {first}", message.term);
         violated("One vote a term", what)
     }
 

@@ -120,6 +120,11 @@ impl MemoryStore {
         Duration::from_nanos(self.random.between(low as u64, high as u64))
     }
 
+    /// The newest durable mark.
+    pub fn mark(&self) -> WriteMark {
+        self.mark
+    }
+
     /// Term and vote on the disk.
     pub fn hard_state(&self) -> HardState {
         self.hard_state
