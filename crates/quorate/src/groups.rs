@@ -147,7 +147,7 @@ impl OwnCluster {
 
 impl Drop for OwnCluster {
     fn drop(&mut self) {
-        crate::up::terminate(self.up.id());
+        crate::up::interrupt(self.up.id());
         if let Err(error) = self.up.wait() {
             say(&format!("the cluster that was measured: {error}"));
         }

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use quorate_contracts::{ClusterId, NodeId};
 use quorate_server::{
-    ConfigError, DataDir, DataDirError, ServeConfig, ServeError, ZooCfg, raise_open_files,
+    ConfigError, DataDir, DataDirError, ServeConfig, ServeError, Stop, ZooCfg, raise_open_files,
     random_u64,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Done, Failure, Kind, tell};
 
-/// Run one node until it is told to stop (SIGTERM, SIGINT)
+/// Run one node until it is told to stop: SIGTERM hands over first, SIGINT stops at once
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate serve --config /etc/quorate/serve.toml
@@ -134,7 +134,7 @@ fn end_with(parent: u32) {
 }
 
 /// Returns when the process is told to stop, or when the one that it lives for is gone.
-async fn stop(parent: Option<u32>) {
+async fn stop(parent: Option<u32>) -> Stop {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -146,13 +146,13 @@ async fn stop(parent: Option<u32>) {
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         }
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        // Ctrl-C reaches the whole process group: `up` decides, and tells its nodes.
-        _ = interrupt.recv(), if parent.is_none() => {}
-        () = orphaned => {}
-    }
-    tracing::info!("stopping");
+    let stop = tokio::select! {
+        _ = terminate.recv() => Stop::InOrder,
+        _ = interrupt.recv() => Stop::AtOnce,
+        () = orphaned => Stop::AtOnce,
+    };
+    tracing::info!(?stop, "stopping");
+    stop
 }
 
 fn explain(config: &ServeConfig, error: ServeError) -> Failure {

@@ -216,7 +216,7 @@ impl Children {
 impl Drop for Children {
     fn drop(&mut self) {
         for (_, child) in &self.0 {
-            terminate(child.id());
+            interrupt(child.id());
         }
         let end = Instant::now() + Duration::from_secs(5);
         for (_, child) in &mut self.0 {
@@ -253,10 +253,10 @@ impl Adopted {
     }
 }
 
-/// Asks a process to stop.
-pub(crate) fn terminate(pid: u32) {
+/// Asks a process to stop, without handing anything over: where all nodes stop there is nobody to take it.
+pub(crate) fn interrupt(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
     }
 }
 
@@ -354,7 +354,7 @@ fn watch_over(directory: &Path, mut children: Children) -> Result<(), Failure> {
     let cluster = ClusterFile::read(directory)?;
     let adopted = cluster.nodes.iter().map(|node| node.pid).filter(|pid| !own.contains(pid));
     for pid in adopted.filter(|pid| is_alive(*pid)) {
-        terminate(pid);
+        interrupt(pid);
     }
     ClusterFile { up_pid: None, ..cluster }.write(directory)
 }

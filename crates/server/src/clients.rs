@@ -58,6 +58,11 @@ impl Client {
         self.outbox.when_out(call);
     }
 
+    /// Whether something that was written has not left yet.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.outbox.backlog() > 0
+    }
+
     /// The connection ends, after what was written; a client that does not take it is not waited for.
     pub(crate) fn end(self) {
         self.outbox.flush();

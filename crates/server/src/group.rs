@@ -44,6 +44,10 @@ pub(crate) enum Event {
     Snapshot(SnapshotInput),
     /// The disk failed.
     DiskFailed(String),
+    /// The node is about to stop: another one should lead.
+    HandOver,
+    /// Nothing new is to be taken from clients.
+    Drain,
 }
 
 /// A group, for the loop that hosts it.
@@ -66,6 +70,9 @@ pub(crate) trait Hosted {
     fn flush(&mut self);
     /// Adds how it is.
     fn report(&self, status: &mut NodeStatus);
+    /// Whether something that the node is to wait for before it stops is not done: leadership that is being handed
+    /// over, requests that were taken and are not answered.
+    fn is_busy(&self) -> bool;
 }
 
 /// What stands between a group's service and the sockets of its clients.
@@ -82,6 +89,10 @@ pub(crate) trait Front<S: Service> {
     fn facts(&self, replica: &Replica<S>, uptime: Duration) -> Option<S::Request>;
     /// Adds what people want to know of the group.
     fn report(&self, replica: &Replica<S>, status: &mut NodeStatus);
+    /// Nothing more is to be read from clients.
+    fn drain(&mut self);
+    /// Whether clients wait for answers.
+    fn is_busy(&self, replica: &Replica<S>) -> bool;
 }
 
 /// What waits for a write.
@@ -98,6 +109,8 @@ pub(crate) struct Group<S: Service, F> {
     gate: Gate<Gated<S>>,
     out: Vec<Output<Replica<S>>>,
     open: bool,
+    handing_over: bool,
+    draining: bool,
 }
 
 impl<S: Service, F: Front<S>> Group<S, F> {
@@ -105,7 +118,16 @@ impl<S: Service, F: Front<S>> Group<S, F> {
     pub(crate) fn new(id: GroupId, replica: Replica<S>, durable: WriteMark, front: F) -> Self {
         let mut gate = Gate::default();
         gate.open(durable, |_| {});
-        Self { id, replica, front, gate, out: Vec::new(), open: false }
+        Self {
+            id,
+            replica,
+            front,
+            gate,
+            out: Vec::new(),
+            open: false,
+            handing_over: false,
+            draining: false,
+        }
     }
 
     fn input(&mut self, now: Time, input: Input<Replica<S>>, shared: &mut Shared) {
@@ -130,6 +152,7 @@ impl<S: Service, F: Front<S>> Group<S, F> {
                 }
             }
             Output::Reply { reply: ReplicaReply::Transfer(outcome), .. } => {
+                self.handing_over = false;
                 tracing::info!(group = %self.id, ?outcome, "leadership was to be handed over");
             }
             Output::Reply { reply: ReplicaReply::Members(outcome), .. } => {
@@ -195,6 +218,15 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
             }
             Event::Snapshot(news) => self.input(now, Input::Snapshot(news), shared),
             Event::DiskFailed(reason) => self.input(now, Input::DiskFailed { reason }, shared),
+            Event::HandOver if self.replica.raft().is_leader() => {
+                self.handing_over = true;
+                self.input(now, Input::Requested(ReplicaRequest::Transfer(None)), shared);
+            }
+            Event::HandOver => {}
+            Event::Drain => {
+                self.draining = true;
+                self.front.drain();
+            }
         }
     }
 
@@ -212,6 +244,10 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
 
     fn flush(&mut self) {
         self.front.flush();
+    }
+
+    fn is_busy(&self) -> bool {
+        self.handing_over || (self.draining && self.front.is_busy(&self.replica))
     }
 
     fn report(&self, status: &mut NodeStatus) {

@@ -73,18 +73,39 @@ impl Host {
         }
     }
 
-    /// Runs until the disk fails; the reason comes back.
+    /// Runs until the disk fails; the reason comes back. It may be given up at any time, and another one begun.
     pub(crate) async fn run(&mut self) -> String {
         loop {
-            self.wait().await;
-            // The driver of the sockets gets its turn, and their tasks after it: what has arrived is stepped
-            // before any timer.
-            tokio::task::yield_now().await;
-            self.round();
+            self.next_round().await;
             if let Some(failure) = self.failure.take() {
                 return failure;
             }
         }
+    }
+
+    /// Makes ready for the end: other nodes lead what this one led, and what clients were promised an answer to is
+    /// answered. Whoever waits for that gives it a limit.
+    pub(crate) async fn wind_up(&mut self) {
+        for event in [|| Event::HandOver, || Event::Drain] {
+            self.tell_all(event);
+            self.wake_at_once();
+            while self.groups.iter().any(|group| group.is_busy()) && self.failure.is_none() {
+                self.next_round().await;
+            }
+        }
+    }
+
+    async fn next_round(&mut self) {
+        self.wait().await;
+        // The driver of the sockets gets its turn, and their tasks after it: what has arrived is stepped
+        // before any timer.
+        tokio::task::yield_now().await;
+        self.round();
+    }
+
+    /// The next round does not wait for anything to happen.
+    fn wake_at_once(&self) {
+        self.bell.notify_one();
     }
 
     async fn wait(&self) {

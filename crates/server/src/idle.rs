@@ -103,4 +103,10 @@ impl Front<Idle> for Closed {
         status.idle_groups += 1;
         status.idle_groups_with_leader += usize::from(replica.raft().leader().is_some());
     }
+
+    fn drain(&mut self) {}
+
+    fn is_busy(&self, _: &Replica<Idle>) -> bool {
+        false
+    }
 }

@@ -44,5 +44,5 @@ pub use config::zoo_cfg::ZooCfg;
 pub use config::{ConfigError, MemberAddress, ServeConfig};
 pub use data_dir::{DataDir, DataDirError, LockError, lock_file, random_u64, write_aside};
 pub use disk::RealDisk;
-pub use node::{ServeError, raise_open_files, serve};
+pub use node::{ServeError, Stop, raise_open_files, serve};
 pub use tls::{ClientCertificate, ClientTls, MemberTls, TlsError};

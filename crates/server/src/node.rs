@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_contracts::{GroupId, NodeId, Recovered, RequestId};
 use quorate_raft::Replica;
@@ -47,8 +48,20 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
+/// How a node is to stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// First others lead what it led, and its clients' requests are answered; a second or two.
+    InOrder,
+    /// At once; as safe as a crash, and others notice as soon.
+    AtOnce,
+}
+
+/// How long a node that stops in order waits for others to lead and for its requests to be answered.
+const WIND_UP_PATIENCE: Duration = Duration::from_millis(2_500);
+
 /// Runs a node until `stop` is over.
-pub fn serve(config: &ServeConfig, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+pub fn serve(config: &ServeConfig, stop: impl Future<Output = Stop>) -> Result<(), ServeError> {
     config.check()?;
     let data_dir = DataDir::open(&config.data_dir, NodeId(config.node))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -58,7 +71,7 @@ pub fn serve(config: &ServeConfig, stop: impl Future<Output = ()>) -> Result<(),
 async fn run(
     config: &ServeConfig,
     data_dir: DataDir,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = Stop>,
 ) -> Result<(), ServeError> {
     let own = config.own_address().ok_or_else(|| {
         ConfigError::Invalid(format!("`members` has no entry with id = {}", config.node))
@@ -134,19 +147,27 @@ async fn run(
         backlog_bytes_max: config.client_backlog_bytes_max,
     };
     let reception = Reception::new(limits, config.connections_max, door);
-    tokio::task::spawn_local(async move {
+    let door_keeper = tokio::task::spawn_local(async move {
         // Who is not up to date yet has nothing to say to clients.
         serving.notified().await;
         tracing::info!("serving clients");
-        if let Some(listener) = tls_listener {
-            tokio::task::spawn_local(reception.clone().accept(listener, client_tls));
+        let plain = reception.clone().accept(client_listener, None);
+        match tls_listener {
+            Some(listener) => drop(tokio::join!(plain, reception.accept(listener, client_tls))),
+            None => plain.await,
         }
-        reception.accept(client_listener, None).await;
     });
-    tokio::select! {
-        reason = host.run() => Err(ServeError::DiskFailed(reason)),
-        () = stop => Ok(()),
+    let stop = tokio::select! {
+        reason = host.run() => return Err(ServeError::DiskFailed(reason)),
+        stop = stop => stop,
+    };
+    if stop == Stop::InOrder {
+        door_keeper.abort();
+        if tokio::time::timeout(WIND_UP_PATIENCE, host.wind_up()).await.is_err() {
+            tracing::warn!("stopping before everything was handed over or answered");
+        }
     }
+    Ok(())
 }
 
 type AllRecovered = BTreeMap<GroupId, Recovered>;

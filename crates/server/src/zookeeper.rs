@@ -37,6 +37,8 @@ pub(crate) struct ZooKeeper {
     written: BTreeSet<ConnectionId>,
     questions: BTreeMap<ConnectionId, oneshot::Sender<String>>,
     next_question: u64,
+    /// The node is about to stop: clients are not read from any more.
+    draining: bool,
 }
 
 impl ZooKeeper {
@@ -48,6 +50,7 @@ impl ZooKeeper {
             written: BTreeSet::new(),
             questions: BTreeMap::new(),
             next_question: QUESTIONS_FROM,
+            draining: false,
         }
     }
 
@@ -98,7 +101,7 @@ impl ZooKeeper {
 
     fn pause(&self, connection: ConnectionId, paused: bool) {
         if let Some(client) = self.clients.get(&connection) {
-            client.pause(paused);
+            client.pause(paused || self.draining);
         }
     }
 }
@@ -146,6 +149,15 @@ impl Front<Server> for ZooKeeper {
         status.znodes = tree.znodes();
         status.digest = format!("{:016x}", tree.digest());
         status.groups.push(GroupStatus::new("coordination", &group));
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        self.clients.values().for_each(|client| client.pause(true));
+    }
+
+    fn is_busy(&self, replica: &Replica<Server>) -> bool {
+        replica.service().outstanding() > 0 || self.clients.values().any(Client::is_waited_for)
     }
 }
 

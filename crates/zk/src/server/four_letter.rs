@@ -73,7 +73,8 @@ impl Server {
         }
     }
 
-    fn outstanding(&self) -> usize {
+    /// Requests of clients that are not answered yet.
+    pub fn outstanding(&self) -> usize {
         self.connections.values().map(Connection::waiting).sum()
     }
 
