@@ -2,7 +2,9 @@
 
 use quorate_contracts::{Malformed, NodeId, RequestId, WireReader, WireWriter};
 
-use crate::command::{AclEntry, Attachment, Body, Command, CreateMode, Identity, Op, SessionId};
+use crate::command::{
+    AclEntry, Attachment, Body, Command, CreateMode, Identity, Op, SessionId, Zxid,
+};
 
 const VERSION: u8 = 1;
 
@@ -11,6 +13,8 @@ mod tag {
     pub(super) const ATTACH: u8 = 2;
     pub(super) const WRITE: u8 = 3;
     pub(super) const EXPIRE: u8 = 4;
+    pub(super) const REAP: u8 = 5;
+    pub(super) const PUBLISH: u8 = 6;
 
     pub(super) const CREATE: u8 = 1;
     pub(super) const DELETE: u8 = 2;
@@ -53,6 +57,15 @@ impl<'a> Command<'a> {
                 identities.iter().for_each(|identity| encode_identity(identity, out));
                 encode_op(op, out);
             }
+            Body::Publish { config } => {
+                out.u8(tag::PUBLISH);
+                out.bytes(config.as_bytes());
+            }
+            Body::Reap { path, czxid } => {
+                out.u8(tag::REAP);
+                out.bytes(path.as_bytes());
+                out.u64(czxid.0 as u64);
+            }
             Body::Expire { session, attachment } => {
                 out.u8(tag::EXPIRE);
                 out.u64(session.0 as u64);
@@ -92,6 +105,8 @@ impl<'a> Command<'a> {
                 },
                 op: decode_op(&mut input)?,
             },
+            tag::PUBLISH => Body::Publish { config: input.str()? },
+            tag::REAP => Body::Reap { path: input.str()?, czxid: Zxid(input.u64()? as i64) },
             tag::EXPIRE => Body::Expire {
                 session: SessionId(input.u64()? as i64),
                 attachment: Attachment(input.u64()?),
@@ -273,6 +288,8 @@ mod tests {
             write(Op::Sync { path: "/" }),
             write(Op::CloseSession),
             Body::Expire { session: SessionId(5), attachment: Attachment(2) },
+            Body::Reap { path: "/a", czxid: Zxid(7) },
+            Body::Publish { config: "server.1=h:1:1:participant;h:2" },
         ];
         for body in bodies {
             let command = Command { unix_ms: 123, body };

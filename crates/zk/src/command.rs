@@ -115,6 +115,19 @@ pub enum Body<'a> {
         /// What to do.
         op: Op<'a>,
     },
+    /// The leader found a container that is empty again, or a znode whose time to live is over. Has no effect
+    /// if it is not so any more when it is applied.
+    Reap {
+        /// The znode.
+        path: &'a str,
+        /// When it was created: a new one under its name is another znode.
+        czxid: Zxid,
+    },
+    /// The leader found that `/zookeeper/config` does not name the servers that there are.
+    Publish {
+        /// What it is to hold.
+        config: &'a str,
+    },
     /// The leader heard nothing of a session for its timeout. Has no effect if the session was
     /// attached anew meanwhile.
     Expire {
@@ -212,6 +225,10 @@ pub enum Outcome {
     SessionExpired,
     /// An expiry took place, or not.
     Expired(bool),
+    /// `/zookeeper/config` holds what it is to hold.
+    Published,
+    /// A znode was removed that nobody needs, or not.
+    Reaped(bool),
 }
 
 /// What a write answers.

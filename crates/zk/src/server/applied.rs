@@ -88,7 +88,7 @@ impl Server {
             }
             Outcome::Gap => self.fill_gap(now, connection, out),
             // Its first copy was answered, or will be when its turn comes.
-            Outcome::Duplicate | Outcome::Expired(_) => {}
+            Outcome::Duplicate | Outcome::Expired(_) | Outcome::Reaped(_) | Outcome::Published => {}
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_contracts::{Proposal, RequestId, Time};
 
+use super::sasl::Exchange;
 use super::statistics::ConnectionStatistics;
 use crate::command::{Attachment, Identity, SessionId};
 use crate::wire::{ConnectRequest, RequestHeader};
@@ -39,6 +40,8 @@ pub(super) struct Connection {
     pub(super) timeout_ms: u32,
     /// Who the client has proven to be.
     pub(super) identities: Vec<Identity>,
+    /// It was sent a challenge, which it may answer once.
+    pub(super) sasl: Option<Exchange>,
     /// Requests that are not answered yet, in order.
     waiting: VecDeque<Waiting>,
     /// How many bytes they take.
@@ -106,6 +109,7 @@ impl Connection {
             stage: Stage::Fresh,
             timeout_ms: 0,
             identities: vec![ip],
+            sasl: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             waiting_writes: 0,

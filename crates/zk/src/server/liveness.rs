@@ -127,6 +127,7 @@ impl Server {
         self.leader = leader;
         self.liveness.advance(now);
         self.watch_over_sessions(tree);
+        self.reap_at = now + self.config.reap_interval;
         if leader.is_none() {
             return;
         }

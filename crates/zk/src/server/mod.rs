@@ -9,6 +9,7 @@
 //! | `reads` | answers from the local tree |
 //! | `watches` | who watches what |
 //! | `liveness` | who is heard, and who has expired |
+//! | `sasl` | how a client proves a password without sending it |
 //! | `statistics` | what is counted |
 //! | `four_letter` | administrators' commands |
 //!
@@ -26,6 +27,7 @@ mod liveness;
 mod messages;
 mod reads;
 mod requests;
+mod sasl;
 mod statistics;
 mod watches;
 
@@ -38,7 +40,7 @@ use bytes::Bytes;
 use quorate_contracts::{NodeId, Proposal, RequestId, Service, ServiceInput, ServiceOutput, Time};
 
 use crate::command::{Body, Command, Identity, SessionId};
-use crate::tree::Tree;
+use crate::tree::{CONFIG, Tree};
 use connection::{Connection, Stage};
 pub use four_letter::HostFacts;
 use liveness::Liveness;
@@ -138,6 +140,10 @@ pub struct ServerConfig {
     pub session_timeout_max_ms: u32,
     /// `user:hash` of the superuser, if there is one.
     pub super_digest: Option<String>,
+    /// Passwords by user, for SASL DIGEST-MD5; without any, SASL proves nothing.
+    pub sasl_passwords: BTreeMap<String, String>,
+    /// The user that is the superuser once it has proven itself by SASL, if there is one.
+    pub sasl_super_user: Option<String>,
     /// Connections from one address; 0 is no limit.
     pub connections_per_address_max: usize,
     /// Requests of one connection that may wait; beyond, nothing more is read from it.
@@ -152,6 +158,11 @@ pub struct ServerConfig {
     pub unread_bytes_max: usize,
     /// Bytes that the watches of one connection may take; beyond, a watch is refused.
     pub watch_bytes_max: usize,
+    /// How often the leader looks for containers that are empty again, and for znodes whose time to live is over.
+    pub reap_interval: Duration,
+    /// What `/zookeeper/config` is to hold: a line for each server, as ZooKeeper writes them. Some clients connect
+    /// to the addresses in it and to no others, so it stays empty where those may not be reachable.
+    pub ensemble: String,
     /// `key=value` lines for the word `conf`.
     pub conf: Vec<(String, String)>,
     /// Where request ids begin; the upper 32 bits are random.
@@ -166,6 +177,8 @@ impl ServerConfig {
             session_timeout_min_ms: 4_000,
             session_timeout_max_ms: 40_000,
             super_digest: None,
+            sasl_passwords: BTreeMap::new(),
+            sasl_super_user: None,
             connections_per_address_max: 0,
             requests_in_flight_max: 1_000,
             bytes_in_flight_max: 4 << 20,
@@ -173,6 +186,8 @@ impl ServerConfig {
             unread_bytes_quiet: 1 << 20,
             unread_bytes_max: 16 << 20,
             watch_bytes_max: 64 << 20,
+            reap_interval: Duration::from_secs(60),
+            ensemble: String::new(),
             conf: Vec::new(),
             first_request,
         }
@@ -205,6 +220,10 @@ pub struct Server {
     waiting_bytes: usize,
     /// When to look at what is overdue.
     tick_at: Time,
+    /// When to look for znodes that go by themselves.
+    reap_at: Time,
+    /// When to propose again what `/zookeeper/config` is to hold.
+    publish_at: Time,
 }
 
 /// How often a server looks at what is overdue.
@@ -213,6 +232,8 @@ const TICK: Duration = Duration::from_millis(250);
 const PROPOSE_AGAIN: Duration = Duration::from_millis(1_000);
 /// A refused proposal is made again after this, at first.
 const PROBE_AGAIN: Duration = Duration::from_millis(200);
+/// So many znodes that go by themselves are proposed to be removed at once.
+const REAP_MAX: usize = 1_000;
 /// A connection without a session ends after this.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// A connection whose session is elsewhere, or gone, ends after its timeout and this.
@@ -237,6 +258,8 @@ impl Server {
             per_address: BTreeMap::new(),
             waiting_bytes: 0,
             tick_at: Time::ZERO,
+            reap_at: Time::ZERO,
+            publish_at: Time::ZERO,
         }
     }
 
@@ -360,6 +383,30 @@ impl Server {
         }
     }
 
+    /// Proposes to remove what goes by itself. What is left over has its turn with the next tick.
+    fn reap(&mut self, now: Time, tree: &Tree, out: &mut Outputs) {
+        if now < self.reap_at {
+            return;
+        }
+        let reapable = tree.reapable(self.unix_ms, REAP_MAX);
+        self.reap_at =
+            now + if reapable.len() < REAP_MAX { self.config.reap_interval } else { TICK };
+        for (path, czxid) in reapable {
+            let proposal = self.proposal(|_| Body::Reap { path, czxid });
+            out.push(ServiceOutput::Propose(proposal));
+        }
+    }
+
+    fn publish(&mut self, now: Time, tree: &Tree, out: &mut Outputs) {
+        let published = tree.znode(CONFIG).and_then(|znode| znode.data()).unwrap_or_default();
+        if now >= self.publish_at && published != self.config.ensemble.as_bytes() {
+            self.publish_at = now + PROPOSE_AGAIN;
+            let config = self.config.ensemble.clone();
+            let proposal = self.proposal(|_| Body::Publish { config: &config });
+            out.push(ServiceOutput::Propose(proposal));
+        }
+    }
+
     fn tick(&mut self, now: Time, tree: &Tree, out: &mut Outputs) {
         self.tick_at = now + TICK;
         self.liveness.advance(now);
@@ -369,6 +416,8 @@ impl Server {
         self.close_silent(out);
         if self.leads() {
             self.expire_silent(tree, out);
+            self.reap(now, tree, out);
+            self.publish(now, tree, out);
         }
         if self.leader.is_some() {
             self.propose_overdue_again(now, out);

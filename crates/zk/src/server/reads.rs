@@ -5,13 +5,24 @@ use quorate_contracts::Time;
 use super::watches::Table;
 use super::{ConnectionId, Outputs, Server};
 use crate::command::{ErrorCode, Identity, Stat};
-use crate::tree::Tree;
+use crate::tree::{Tree, Znode};
 use crate::wire::{
-    JuteWriter, ReplyHeader, Request, RequestHeader, SetWatches, notification, packet,
+    JuteWriter, ReplyHeader, Request, RequestHeader, SetWatches, multi_end, multi_error,
+    multi_header, notification, opcode, packet,
 };
 
 /// A record to write, or why there is none.
 type Answer = Result<Box<dyn FnOnce(&mut JuteWriter)>, ErrorCode>;
+
+fn write_data(znode: &Znode<'_>, out: &mut JuteWriter) {
+    out.buffer(znode.data());
+    out.stat(&znode.stat());
+}
+
+fn write_children(znode: &Znode<'_>, out: &mut JuteWriter) {
+    out.count(znode.stat().num_children as usize);
+    znode.children().for_each(|name| out.str(name));
+}
 
 /// Whom an identity names, without what proves it.
 fn user_of<'i>(scheme: &str, id: &'i str) -> &'i str {
@@ -57,6 +68,9 @@ impl Server {
             Request::GetChildren { path, watch, stat } => {
                 return self.get_children(connection, header, (path, watch, stat), tree, out);
             }
+            Request::MultiRead(ref reads) => {
+                return self.multi_read(connection, header, reads, tree, out);
+            }
             Request::Unknown => {
                 let error = ErrorCode::Unimplemented as i32;
                 self.reply_error(connection, header, error, tree, out);
@@ -95,8 +109,7 @@ impl Server {
             Ok(znode) => {
                 let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
                 let reply = packet(header, |out| {
-                    out.buffer(znode.data());
-                    out.stat(&znode.stat());
+                    write_data(&znode, out);
                 });
                 self.write(connection, reply, out);
             }
@@ -140,8 +153,7 @@ impl Server {
             Ok(znode) => {
                 let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
                 let reply = packet(header, |out| {
-                    out.count(znode.stat().num_children as usize);
-                    znode.children().for_each(|name| out.str(name));
+                    write_children(&znode, out);
                     if stat {
                         out.stat(&znode.stat());
                     }
@@ -150,6 +162,40 @@ impl Server {
             }
             Err(error) => self.reply_error(connection, header, error as i32, tree, out),
         }
+    }
+
+    /// Several reads of one state; each has its own result or error.
+    fn multi_read(
+        &mut self,
+        connection: ConnectionId,
+        header: RequestHeader,
+        reads: &[(i32, &str)],
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
+        let identities = self.identities(connection);
+        let mut reply = JuteWriter::with_capacity(112);
+        header.encode(&mut reply);
+        for (opcode, path) in reads {
+            match tree.readable(path, identities) {
+                Ok(znode) if *opcode == opcode::GET_DATA => {
+                    multi_header(&mut reply, *opcode, 0);
+                    write_data(&znode, &mut reply);
+                }
+                Ok(znode) => {
+                    multi_header(&mut reply, *opcode, 0);
+                    write_children(&znode, &mut reply);
+                }
+                Err(error) => multi_error(error as i32, &mut reply),
+            }
+            // The whole reply is one packet: it is bounded like what a client leaves unread.
+            if reply.len() > self.config.unread_bytes_max {
+                return self.close(connection, out);
+            }
+        }
+        multi_end(&mut reply);
+        self.write(connection, reply.finish(), out);
     }
 
     /// Everything that is asked less often.
@@ -196,17 +242,26 @@ impl Server {
                 let table = match mode {
                     0 => Table::Persistent,
                     1 => Table::Recursive,
-                    _ => return Err(ErrorCode::BadArguments),
+                    _ => return Err(ErrorCode::Marshalling),
                 };
                 self.watch(connection, true, table, path)?;
                 body(|out| out.int(0))
+            }
+            Request::CheckWatches { kind, .. } | Request::RemoveWatches { kind, .. }
+                if !(1..=5).contains(kind) =>
+            {
+                Err(ErrorCode::Marshalling)
+            }
+            Request::CheckWatches { path, kind } => {
+                let there = self.watches.has(connection, path, *kind);
+                if there { body(|_| {}) } else { Err(ErrorCode::NoWatcher) }
             }
             Request::RemoveWatches { path, kind } => {
                 let removed = self.watches.remove(connection, path, *kind);
                 if removed { body(|_| {}) } else { Err(ErrorCode::NoWatcher) }
             }
             Request::SetWatches(_) => body(|_| {}),
-            Request::BadMulti => Err(ErrorCode::Marshalling),
+            Request::BadMulti | Request::Malformed => Err(ErrorCode::Marshalling),
             _ => Err(ErrorCode::BadArguments),
         }
     }

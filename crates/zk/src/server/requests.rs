@@ -6,6 +6,7 @@ use quorate_contracts::{ServiceOutput, Time};
 use sha1::{Digest, Sha1};
 
 use super::connection::{Connection, PendingWrite, Stage, Waiting};
+use super::sasl::Exchange;
 use super::{ClientReply, ConnectionId, Outputs, Server};
 use crate::command::{Body, ErrorCode, Identity, Op};
 use crate::tree::Tree;
@@ -54,6 +55,7 @@ impl Server {
             Request::Auth { scheme, data } => {
                 self.authenticate(connection, header, scheme, data, tree, out);
             }
+            Request::Sasl { token } => self.sasl(connection, header, token, tree, out),
             Request::Write(op) => self.propose(now, connection, header, op, Vec::new(), out),
             Request::Multi(ops) => {
                 let (opcodes, ops) = ops.into_iter().unzip();
@@ -164,21 +166,62 @@ impl Server {
             self.reply_error(connection, header, ErrorCode::AuthFailed as i32, tree, out);
             return self.close(connection, out);
         };
-        let superuser = identity.as_ref().map(|i| &i.id) == self.config.super_digest.as_ref();
-        let is_super = superuser && identity.is_some();
-        let all = identity
-            .into_iter()
-            .chain(is_super.then(|| Identity { scheme: "super".into(), id: String::new() }));
+        let is_super = identity.is_some()
+            && identity.as_ref().map(|known| &known.id) == self.config.super_digest.as_ref();
+        self.has_proven(connection, identity, is_super);
+        // ZooKeeper answers auth with zxid 0.
+        let header = ReplyHeader { xid: header.xid, zxid: crate::command::Zxid(0), error: 0 };
+        self.write(connection, packet(header, |_| {}), out);
+    }
+
+    fn has_proven(&mut self, connection: ConnectionId, identity: Option<Identity>, is_super: bool) {
+        let superuser = is_super.then(|| Identity { scheme: "super".into(), id: String::new() });
         if let Some(known) = self.connections.get_mut(&connection) {
-            for identity in all {
+            for identity in identity.into_iter().chain(superuser) {
                 if !known.identities.contains(&identity) {
                     known.identities.push(identity);
                 }
             }
         }
-        // ZooKeeper answers auth with zxid 0.
-        let header = ReplyHeader { xid: header.xid, zxid: crate::command::Zxid(0), error: 0 };
-        self.write(connection, packet(header, |_| {}), out);
+    }
+
+    /// An empty token asks for a challenge, any other one answers it. Who does not prove what it says is sent away.
+    fn sasl(
+        &mut self,
+        connection: ConnectionId,
+        header: RequestHeader,
+        token: &[u8],
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        let answer = if token.is_empty() {
+            self.sasl_challenge(connection)
+        } else {
+            self.sasl_response(connection, token)
+        };
+        let Some(answer) = answer else {
+            self.reply_error(connection, header, ErrorCode::AuthFailed as i32, tree, out);
+            return self.close(connection, out);
+        };
+        let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
+        self.write(connection, packet(header, |body| body.buffer(Some(&answer))), out);
+    }
+
+    fn sasl_challenge(&mut self, connection: ConnectionId) -> Option<Vec<u8>> {
+        let known = self.connections.get_mut(&connection)?;
+        // The connection's random bytes name nothing else; those that prove a session cannot be told from this.
+        let nonce = Sha1::new().chain_update(known.secret).chain_update("sasl").finalize();
+        let nonce = base64::engine::general_purpose::STANDARD.encode(nonce);
+        Some(known.sasl.insert(Exchange::new(nonce)).challenge())
+    }
+
+    fn sasl_response(&mut self, connection: ConnectionId, token: &[u8]) -> Option<Vec<u8>> {
+        let exchange = self.connections.get_mut(&connection)?.sasl.take()?;
+        let proven = exchange.judge(token, &self.config.sasl_passwords).ok()?;
+        let is_super = self.config.sasl_super_user.as_ref() == Some(&proven.user);
+        let identity = Identity { scheme: "sasl".into(), id: proven.user };
+        self.has_proven(connection, Some(identity), is_super);
+        Some(proven.answer)
     }
 
     /// A reply without a record.

@@ -25,6 +25,18 @@ pub(super) enum Table {
 const DELETED: i32 = 2;
 const CHILDREN_CHANGED: i32 = 4;
 
+/// The tables that a request to check or remove watches means: 1 children, 2 data, 3 any, 4 persistent, 5 recursive.
+fn tables(kind: i32) -> &'static [Table] {
+    match kind {
+        1 => &[Table::Child],
+        2 => &[Table::Data],
+        3 => &[Table::Data, Table::Child, Table::Persistent, Table::Recursive],
+        4 => &[Table::Persistent],
+        5 => &[Table::Recursive],
+        _ => &[],
+    }
+}
+
 /// What a watch costs besides its path, about.
 const OVERHEAD: usize = 200;
 
@@ -109,18 +121,17 @@ impl Watches {
         }
     }
 
-    /// Removes watches that a client no longer wants: 1 children, 2 data, 3 any. Returns whether
-    /// there were any.
+    /// Removes watches that a client no longer wants. Returns whether there were any.
     pub(super) fn remove(&mut self, connection: ConnectionId, path: &str, kind: i32) -> bool {
-        let tables: &[Table] = match kind {
-            1 => &[Table::Child],
-            2 => &[Table::Data],
-            3 => &[Table::Data, Table::Child, Table::Persistent, Table::Recursive],
-            4 => &[Table::Persistent],
-            5 => &[Table::Recursive],
-            _ => &[],
-        };
-        tables.iter().filter(|table| self.drop_one(connection, **table, path)).count() > 0
+        let tables = tables(kind).iter();
+        tables.filter(|table| self.drop_one(connection, **table, path)).count() > 0
+    }
+
+    /// Whether a client has such a watch.
+    pub(super) fn has(&self, connection: ConnectionId, path: &str, kind: i32) -> bool {
+        let watchers = self.by_path.get(path);
+        let has = |table: &Table| watchers.is_some_and(|all| all.contains(&(*table, connection)));
+        tables(kind).iter().any(has)
     }
 
     /// A connection is gone.

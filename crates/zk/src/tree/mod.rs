@@ -9,7 +9,9 @@ mod acl;
 mod node;
 mod perform;
 mod plan;
+mod quota;
 mod read;
+mod reap;
 mod sessions;
 mod snapshot;
 
@@ -32,6 +34,9 @@ use crate::command::{
     OpReply, Outcome, SessionId, Zxid,
 };
 
+/// Where clients read which servers there are; it can be neither deleted nor, but by a superuser, set.
+pub const CONFIG: &str = "/zookeeper/config";
+
 /// The coordination service's state.
 #[derive(Debug)]
 pub struct Tree {
@@ -47,6 +52,8 @@ pub struct Tree {
     bytes: u64,
     ephemerals: u64,
     snapshotting: Option<Snapshotting>,
+    reapable: reap::Reapable,
+    quotas: quota::Quotas,
 }
 
 impl Default for Tree {
@@ -68,14 +75,12 @@ impl Tree {
         let mut tree = Self::empty();
         let list = |perms| -> AclList { [AclEntry { perms, identity: anyone() }].into() };
         let (all, read) = (list(perms::ALL), list(perms::READ));
-        for (path, list) in [
-            ("/", &all),
-            ("/zookeeper", &all),
-            ("/zookeeper/quota", &all),
-            ("/zookeeper/config", &read),
-        ] {
+        for (path, list) in
+            [("/", &all), ("/zookeeper", &all), ("/zookeeper/quota", &all), (CONFIG, &read)]
+        {
             let acl = tree.acls.intern(list);
-            let node = Node::new(path, Some(b""), acl, Kind::Persistent, Zxid(0), 0);
+            let mut node = Node::new(path, Some(b""), acl, Kind::Persistent, Zxid(0), 0);
+            node.aversion = if path == CONFIG { -1 } else { 0 };
             tree.add(node);
         }
         tree
@@ -93,6 +98,8 @@ impl Tree {
             bytes: 0,
             ephemerals: 0,
             snapshotting: None,
+            reapable: reap::Reapable::default(),
+            quotas: quota::Quotas::default(),
         }
     }
 
@@ -142,6 +149,15 @@ impl Tree {
             Body::Write { session, attachment, sequence, identities, op } => {
                 self.write(at, (*session, *attachment, *sequence), identities, op, events)
             }
+            Body::Publish { config } => {
+                if self.nodes.get(CONFIG).is_some_and(|node| node.data() != Some(config.as_bytes()))
+                {
+                    let data = Some(config.as_bytes());
+                    self.perform(at, plan::Planned::SetData { path: CONFIG, data }, events);
+                }
+                Outcome::Published
+            }
+            Body::Reap { path, czxid } => Outcome::Reaped(self.reap(at, path, *czxid, events)),
             Body::Expire { session, attachment } => {
                 let due = self.sessions.get(session).is_some_and(|s| s.attachment == *attachment);
                 if due {

@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Ephemeral(SessionId),
     /// Goes once it has had children and has none.
     Container,
+    /// Goes once it has no children and its data was not set for so many milliseconds.
+    Ttl(i64),
 }
 
 impl Kind {
@@ -35,7 +37,8 @@ impl Kind {
         match mode {
             CreateMode::Ephemeral | CreateMode::EphemeralSequential => Self::Ephemeral(session),
             CreateMode::Container => Self::Container,
-            _ => Self::Persistent,
+            CreateMode::Ttl(ttl) | CreateMode::SequentialTtl(ttl) => Self::Ttl(ttl),
+            CreateMode::Persistent | CreateMode::PersistentSequential => Self::Persistent,
         }
     }
 }
@@ -59,6 +62,8 @@ pub(crate) struct Node {
     /// Children ever created: the next sequential suffix.
     pub(crate) created: u64,
     pub(crate) children: u32,
+    /// Znodes below it.
+    pub(crate) descendants: u32,
     parent: Slot,
     first_child: Slot,
     previous_sibling: Slot,
@@ -90,6 +95,7 @@ impl Node {
             aversion: 0,
             created: 0,
             children: 0,
+            descendants: 0,
             parent: Slot::NONE,
             first_child: Slot::NONE,
             previous_sibling: Slot::NONE,
@@ -111,7 +117,7 @@ impl Node {
     pub(crate) fn stat(&self) -> Stat {
         let ephemeral_owner = match self.kind {
             Kind::Ephemeral(session) => session.0,
-            Kind::Persistent | Kind::Container => 0,
+            Kind::Persistent | Kind::Container | Kind::Ttl(_) => 0,
         };
         Stat {
             czxid: self.czxid,
@@ -135,6 +141,8 @@ impl Node {
             Kind::Persistent => 0,
             Kind::Container => 1,
             Kind::Ephemeral(session) => session.0 as u64,
+            // Session ids are positive.
+            Kind::Ttl(ttl) => ttl as u64 | 1 << 63,
         };
         let mut hash = u64::from(crc32c::crc32c(self.path.as_bytes()));
         for word in [
@@ -229,6 +237,16 @@ impl Nodes {
         }
         let node = self.node_mut(slot);
         (node.parent, node.next_sibling) = (parent, first);
+        self.count_above(parent, |descendants| descendants + 1);
+    }
+
+    fn count_above(&mut self, lowest: Slot, change: impl Fn(u32) -> u32) {
+        let mut above = lowest.some();
+        while let Some(slot) = above {
+            let node = self.node_mut(slot);
+            node.descendants = change(node.descendants);
+            above = node.parent.some();
+        }
     }
 
     /// Removes a node without children.
@@ -247,6 +265,7 @@ impl Nodes {
         }
         if let Some(parent) = node.parent.some() {
             self.node_mut(parent).children -= 1;
+            self.count_above(parent, |descendants| descendants - 1);
         }
         node
     }
@@ -259,20 +278,5 @@ impl Nodes {
             next = node.next_sibling;
             Some(node)
         })
-    }
-
-    /// How many nodes lie below a node.
-    pub(crate) fn count_below(&self, slot: Slot) -> usize {
-        let mut below = 0;
-        let mut open = vec![slot];
-        while let Some(slot) = open.pop() {
-            for child in self.children(slot) {
-                below += 1;
-                if child.children > 0 {
-                    open.extend(self.find(&child.path));
-                }
-            }
-        }
-        below
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::acl::{fix_up, permits, perms};
 use super::node::Kind;
+use super::quota::Usage;
 use crate::command::{AclEntry, AclList, CreateMode, ErrorCode, Identity, Op, SessionId};
 use crate::path;
 use crate::tree::Tree;
@@ -29,6 +30,7 @@ struct Facts {
     ephemeral: bool,
     children: u32,
     created: u64,
+    data_length: i64,
     acl: AclList,
 }
 
@@ -39,6 +41,8 @@ pub(crate) struct Planner<'t> {
     identities: &'t [Identity],
     /// Znodes touched by earlier ops of the same multi; `None` is deleted.
     overlay: BTreeMap<String, Option<Facts>>,
+    /// By how much they would make subtrees with limits grow.
+    growth: BTreeMap<String, Usage>,
     /// There are later ops that must see the effects.
     keep: bool,
 }
@@ -46,6 +50,13 @@ pub(crate) struct Planner<'t> {
 /// Whether a version that a client expects is there; -1 expects any.
 fn version_fits(expected: i32, found: i32) -> Result<(), ErrorCode> {
     if expected == -1 || expected == found { Ok(()) } else { Err(ErrorCode::BadVersion) }
+}
+
+/// A time to live is less than this, in milliseconds: ZooKeeper has 40 bits for it.
+const TTL_END_MS: i64 = 1 << 40;
+
+fn length(data: Option<&[u8]>) -> i64 {
+    data.map_or(0, <[u8]>::len) as i64
 }
 
 fn validate(path: &str) -> Result<(), ErrorCode> {
@@ -75,7 +86,7 @@ impl<'t> Planner<'t> {
         identities: &'t [Identity],
         keep: bool,
     ) -> Self {
-        Self { tree, session, identities, overlay: BTreeMap::new(), keep }
+        Self { tree, session, identities, overlay: BTreeMap::new(), growth: BTreeMap::new(), keep }
     }
 
     pub(crate) fn plan<'a>(&mut self, op: &Op<'a>) -> Result<Planned<'a>, ErrorCode> {
@@ -99,14 +110,17 @@ impl<'t> Planner<'t> {
         mode: CreateMode,
     ) -> Result<Planned<'a>, ErrorCode> {
         use CreateMode::{EphemeralSequential, PersistentSequential, SequentialTtl, Ttl};
-        if matches!(mode, Ttl(_) | SequentialTtl(_)) {
-            return Err(ErrorCode::Unimplemented);
+        if let Ttl(ttl) | SequentialTtl(ttl) = mode
+            && !(1..TTL_END_MS).contains(&ttl)
+        {
+            return Err(ErrorCode::BadArguments);
         }
         let parent = parent_of(path)?;
         let acl = fix_up(acl, self.identities)?;
         let up = self.facts(parent).ok_or(ErrorCode::NoNode)?;
         self.allowed(&up, perms::CREATE)?;
-        let sequential = matches!(mode, PersistentSequential | EphemeralSequential);
+        let sequential =
+            matches!(mode, PersistentSequential | EphemeralSequential | SequentialTtl(_));
         let path = if sequential { format!("{path}{:010}", up.created) } else { path.to_string() };
         if !path::is_valid(&path) {
             return Err(ErrorCode::BadArguments);
@@ -117,6 +131,7 @@ impl<'t> Planner<'t> {
         if up.ephemeral {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
+        self.fits_quota(&path, Usage { count: 1, bytes: length(data) })?;
         let kind = Kind::of(mode, self.session);
         let facts = Facts {
             version: 0,
@@ -124,6 +139,7 @@ impl<'t> Planner<'t> {
             ephemeral: matches!(kind, Kind::Ephemeral(_)),
             children: 0,
             created: 0,
+            data_length: length(data),
             acl: acl.clone(),
         };
         let up = Facts { children: up.children + 1, created: up.created + 1, ..up };
@@ -144,6 +160,8 @@ impl<'t> Planner<'t> {
         if facts.children > 0 {
             return Err(ErrorCode::NotEmpty);
         }
+        let bytes = facts.data_length;
+        self.fits_quota(path, Usage { count: -1, bytes: -bytes })?;
         self.remember(parent, Some(Facts { children: up.children - 1, ..up }));
         self.remember(path, None);
         Ok(Planned::Delete { path })
@@ -157,8 +175,11 @@ impl<'t> Planner<'t> {
     ) -> Result<Planned<'a>, ErrorCode> {
         let facts = self.facts_of_valid(path)?;
         self.allowed(&facts, perms::WRITE)?;
+        let data_length = length(data);
+        self.fits_quota(path, Usage { count: 0, bytes: data_length - facts.data_length })?;
         version_fits(version, facts.version)?;
-        self.remember(path, Some(Facts { version: next_version(facts.version), ..facts }));
+        let version = next_version(facts.version);
+        self.remember(path, Some(Facts { version, data_length, ..facts }));
         Ok(Planned::SetData { path, data })
     }
 
@@ -189,6 +210,17 @@ impl<'t> Planner<'t> {
         if permits(&facts.acl, self.identities, perm) { Ok(()) } else { Err(ErrorCode::NoAuth) }
     }
 
+    /// Whether a subtree with limits may grow so; if it may, later operations of a multi see it grown.
+    fn fits_quota(&mut self, path: &str, growth: Usage) -> Result<(), ErrorCode> {
+        let Some(limited) = self.tree.quotas.nearest(path) else { return Ok(()) };
+        let before = self.growth.get(limited).copied().unwrap_or_default();
+        if !self.tree.has_room(limited, before, growth) {
+            return Err(ErrorCode::QuotaExceeded);
+        }
+        self.growth.insert(limited.to_string(), before.plus(growth));
+        Ok(())
+    }
+
     fn facts_of_valid(&self, path: &str) -> Result<Facts, ErrorCode> {
         validate(path)?;
         self.facts(path).ok_or(ErrorCode::NoNode)
@@ -205,6 +237,7 @@ impl<'t> Planner<'t> {
             ephemeral: matches!(node.kind, Kind::Ephemeral(_)),
             children: node.children,
             created: node.created,
+            data_length: length(node.data()),
             acl: self.tree.acl(node.acl).clone(),
         })
     }

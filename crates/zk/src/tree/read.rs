@@ -48,13 +48,15 @@ impl<'t> Znode<'t> {
 
     /// How many znodes lie below it.
     pub fn descendants(&self) -> usize {
-        self.tree.nodes.count_below(self.tree.slot(&self.node.path))
+        self.node.descendants as usize
     }
 }
 
 impl Tree {
     /// The znode at `path`.
     pub fn znode(&self, path: &str) -> Option<Znode<'_>> {
+        // ZooKeeper takes an empty path for the root.
+        let path = if path.is_empty() { "/" } else { path };
         self.nodes.get(path).map(|node| Znode { tree: self, node })
     }
 

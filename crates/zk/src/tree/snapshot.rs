@@ -125,6 +125,7 @@ fn encode_node(node: &Node) -> Vec<u8> {
         Kind::Persistent => (0, 0),
         Kind::Ephemeral(session) => (1, session.0),
         Kind::Container => (2, 0),
+        Kind::Ttl(ttl) => (3, ttl),
     };
     out.u8(kind);
     out.u64(owner as u64);
@@ -146,6 +147,7 @@ fn decode_node(input: &mut WireReader<'_>) -> Result<Node, Malformed> {
         (0, _) => Kind::Persistent,
         (1, session) => Kind::Ephemeral(SessionId(session as i64)),
         (2, _) => Kind::Container,
+        (3, ttl) => Kind::Ttl(ttl as i64),
         _ => return Err(Malformed("a znode of an unknown kind")),
     };
     let mut node = Node::new(path, data, acl, kind, Zxid(0), 0);

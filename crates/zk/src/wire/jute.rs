@@ -197,6 +197,11 @@ impl JuteWriter {
         self.long(stat.pzxid.0);
     }
 
+    /// Bytes so far, the length in front included.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
+    }
+
     /// The packet with its length in front.
     pub fn finish(mut self) -> Bytes {
         let length = i32::try_from(self.out.len() - 4).expect("a packet is far below 2 GiB");

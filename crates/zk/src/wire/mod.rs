@@ -10,7 +10,7 @@ mod reply;
 mod request;
 
 pub use jute::{BadPacket, JuteReader, JuteWriter};
-pub(crate) use reply::single_reply;
 pub use reply::{ConnectResponse, ReplyHeader, multi_reply, notification, packet};
+pub(crate) use reply::{multi_end, multi_error, multi_header, single_reply};
 pub(crate) use request::create_flags;
 pub use request::{ConnectRequest, MultiOp, Request, RequestHeader, SetWatches, opcode, xid};

@@ -56,6 +56,12 @@ pub struct ReplyHeader {
 }
 
 impl ReplyHeader {
+    pub(crate) fn encode(&self, out: &mut JuteWriter) {
+        out.int(self.xid);
+        out.long(self.zxid.0);
+        out.int(self.error);
+    }
+
     /// Reads it from the front of a packet.
     pub fn decode(input: &mut JuteReader<'_>) -> Result<Self, BadPacket> {
         Ok(Self { xid: input.int()?, zxid: Zxid(input.long()?), error: input.int()? })
@@ -65,9 +71,7 @@ impl ReplyHeader {
 /// A reply: its header, and the record that `body` writes. An error has no record.
 pub fn packet(header: ReplyHeader, body: impl FnOnce(&mut JuteWriter)) -> Bytes {
     let mut out = JuteWriter::with_capacity(112);
-    out.int(header.xid);
-    out.long(header.zxid.0);
-    out.int(header.error);
+    header.encode(&mut out);
     if header.error == 0 {
         body(&mut out);
     }
@@ -94,8 +98,9 @@ pub fn multi_reply(
     match result {
         Ok(replies) => {
             for (reply, opcode) in replies.iter().zip(opcodes) {
-                multi_header(out, result_opcode(*opcode), 0);
-                single_reply(reply, *opcode, out);
+                let opcode = result_opcode(*opcode);
+                multi_header(out, opcode, 0);
+                single_reply(reply, opcode, out);
             }
         }
         Err(failure) => {
@@ -105,25 +110,37 @@ pub fn multi_reply(
                     std::cmp::Ordering::Equal => failure.error as i32,
                     std::cmp::Ordering::Greater => -2, // RuntimeInconsistency
                 };
-                multi_header(out, opcode::ERROR, error);
-                out.int(error);
+                multi_error(error, out);
             }
         }
     }
-    out.int(-1);
-    out.bool(true);
-    out.int(-1);
+    multi_end(out);
 }
 
-/// Every create that answers with a Stat comes back as create2.
+/// Inside a multi, creates of containers and with a time to live come back as create2, with a Stat; create2 itself
+/// comes back as create, without one.
 fn result_opcode(opcode: i32) -> i32 {
     match opcode {
+        opcode::CREATE2 => opcode::CREATE,
         opcode::CREATE_TTL | opcode::CREATE_CONTAINER => opcode::CREATE2,
         other => other,
     }
 }
 
-fn multi_header(out: &mut JuteWriter, opcode: i32, error: i32) {
+/// The end of a multi's reply.
+pub(crate) fn multi_end(out: &mut JuteWriter) {
+    out.int(opcode::ERROR);
+    out.bool(true);
+    out.int(-1);
+}
+
+/// One result of a multi that failed, and how.
+pub(crate) fn multi_error(error: i32, out: &mut JuteWriter) {
+    multi_header(out, opcode::ERROR, error);
+    out.int(error);
+}
+
+pub(crate) fn multi_header(out: &mut JuteWriter, opcode: i32, error: i32) {
     out.int(opcode);
     out.bool(false);
     out.int(error);

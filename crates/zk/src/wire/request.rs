@@ -20,11 +20,14 @@ pub mod opcode {
     pub const CHECK: i32 = 13;
     pub const MULTI: i32 = 14;
     pub const CREATE2: i32 = 15;
+    pub const CHECK_WATCHES: i32 = 17;
     pub const REMOVE_WATCHES: i32 = 18;
     pub const CREATE_CONTAINER: i32 = 19;
     pub const CREATE_TTL: i32 = 21;
+    pub const MULTI_READ: i32 = 22;
     pub const AUTH: i32 = 100;
     pub const SET_WATCHES: i32 = 101;
+    pub const SASL: i32 = 102;
     pub const GET_EPHEMERALS: i32 = 103;
     pub const GET_ALL_CHILDREN_NUMBER: i32 = 104;
     pub const SET_WATCHES2: i32 = 105;
@@ -128,6 +131,9 @@ pub enum Request<'a> {
         scheme: &'a str,
         data: &'a [u8],
     },
+    Sasl {
+        token: &'a [u8],
+    },
     SetWatches(SetWatches<'a>),
     Exists {
         path: &'a str,
@@ -163,6 +169,13 @@ pub enum Request<'a> {
         path: &'a str,
         kind: i32,
     },
+    /// Asks whether there is such a watch.
+    CheckWatches {
+        path: &'a str,
+        kind: i32,
+    },
+    /// Paths, each with the opcode of getData or getChildren.
+    MultiRead(Vec<(i32, &'a str)>),
     /// Everything that goes through the log, but for a multi.
     Write(Op<'a>),
     Multi(Vec<MultiOp<'a>>),
@@ -172,14 +185,20 @@ pub enum Request<'a> {
     BadFlags,
     /// A multi with an operation that no multi may hold.
     BadMulti,
+    /// A record that does not read.
+    Malformed,
 }
 
 impl<'a> Request<'a> {
-    /// Reads a packet.
+    /// Reads a packet. One whose header reads has a place in the order of replies, and so a record that does not
+    /// read is a request of its own.
+    ///
+    /// # Errors
+    /// The packet is too short for a header.
     pub fn decode(packet: &'a [u8]) -> Result<(RequestHeader, Self), BadPacket> {
         let mut input = JuteReader::new(packet);
         let header = RequestHeader { xid: input.int()?, opcode: input.int()? };
-        let request = decode_body(header.opcode, &mut input)?;
+        let request = decode_body(header.opcode, &mut input).unwrap_or(Request::Malformed);
         Ok((header, request))
     }
 }
@@ -192,6 +211,7 @@ fn decode_body<'a>(opcode: i32, input: &mut JuteReader<'a>) -> Result<Request<'a
             let scheme = input.str()?;
             Request::Auth { scheme, data: input.buffer()?.unwrap_or_default() }
         }
+        opcode::SASL => Request::Sasl { token: input.buffer()?.unwrap_or_default() },
         opcode::SET_WATCHES | opcode::SET_WATCHES2 => {
             Request::SetWatches(decode_set_watches(opcode, input)?)
         }
@@ -208,6 +228,8 @@ fn decode_body<'a>(opcode: i32, input: &mut JuteReader<'a>) -> Result<Request<'a
         opcode::WHO_AM_I => Request::WhoAmI,
         opcode::ADD_WATCH => Request::AddWatch { path: input.str()?, mode: input.int()? },
         opcode::REMOVE_WATCHES => Request::RemoveWatches { path: input.str()?, kind: input.int()? },
+        opcode::CHECK_WATCHES => Request::CheckWatches { path: input.str()?, kind: input.int()? },
+        opcode::MULTI_READ => decode_multi_read(input)?,
         opcode::SYNC => Request::Write(Op::Sync { path: input.str()? }),
         opcode::CLOSE_SESSION => Request::Write(Op::CloseSession),
         opcode::MULTI => decode_multi(input)?,
@@ -271,6 +293,21 @@ fn decode_multi<'a>(input: &mut JuteReader<'a>) -> Result<Request<'a>, BadPacket
             Request::BadFlags => ops.push((opcode, Op::BadFlags)),
             _ => return Ok(Request::BadMulti),
         }
+    }
+}
+
+fn decode_multi_read<'a>(input: &mut JuteReader<'a>) -> Result<Request<'a>, BadPacket> {
+    let mut reads = Vec::new();
+    loop {
+        let (opcode, done, _error) = (input.int()?, input.bool()?, input.int()?);
+        if done {
+            return Ok(Request::MultiRead(reads));
+        }
+        if !matches!(opcode, opcode::GET_DATA | opcode::GET_CHILDREN) {
+            return Ok(Request::BadMulti);
+        }
+        let (path, _watch) = (input.str()?, input.bool()?);
+        reads.push((opcode, path));
     }
 }
 

@@ -197,3 +197,18 @@ fn a_multi_holds_only_what_it_may() {
     assert_eq!(bench.multi_errors(client), [0, -8]);
     assert!(bench.tree(0).znode("/a").is_none());
 }
+
+/// ZK-18: a client that answers the SASL challenge with something else than the proof is sent away (-115).
+#[test]
+fn sasl_without_a_proof() {
+    let mut bench = Bench::new(1);
+    let (client, _) = bench.client(0);
+    bench.ask(client, 1, opcode::SASL, |out| out.buffer(Some(b"")));
+    let heard = bench.heard(client);
+    let [Heard::Reply(1, 0, record)] = &heard[..] else { panic!("{heard:?}") };
+    let token = JuteReader::new(record).buffer().expect("a token").unwrap_or_default();
+    assert!(token.starts_with(b"realm=\"zk-sasl-md5\",nonce=\""));
+    bench.ask(client, 2, opcode::SASL, |out| out.buffer(Some(b"username=\"bob\"")));
+    assert_eq!(bench.story(client), ["2 error -115"]);
+    assert!(bench.is_closed(client));
+}

@@ -35,6 +35,8 @@ pub(crate) struct Bench {
     stalled: Vec<ConnectionId>,
     /// Whose taking was asked about.
     asked: Vec<(usize, ConnectionId)>,
+    /// Nothing gets into the log.
+    pub(crate) keep_proposals: bool,
     /// Writes of clients do not get into the log.
     pub(crate) lossy: bool,
 }
@@ -74,14 +76,24 @@ impl Bench {
         self
     }
 
+    /// Servers with some settings of their own, of which number 0 leads.
+    pub(crate) fn configured(servers: u64, change: impl Fn(&mut ServerConfig)) -> Self {
+        Self::leaderless(servers, change).led()
+    }
+
     /// Servers of which none leads.
     pub(crate) fn without_leader(servers: u64) -> Self {
+        Self::leaderless(servers, |_| {})
+    }
+
+    fn leaderless(servers: u64, change: impl Fn(&mut ServerConfig)) -> Self {
         let site = |id: u64| {
             let first = RequestId(id << 32);
             let mut config = ServerConfig::new(NodeId(id + 1), first);
             config.requests_in_flight_max = 10;
             config.bytes_in_flight_max = 100_000;
             config.watch_bytes_max = 10_000;
+            change(&mut config);
             config.unread_bytes_quiet = 20_000;
             config.unread_bytes_max = 200_000;
             config.super_digest = Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".to_string());
@@ -99,6 +111,7 @@ impl Bench {
             paused: Vec::new(),
             stalled: Vec::new(),
             asked: Vec::new(),
+            keep_proposals: false,
             lossy: false,
         }
     }
@@ -143,6 +156,9 @@ impl Bench {
 
     /// What was proposed is in the log.
     pub(crate) fn commit(&mut self) {
+        if self.keep_proposals {
+            return;
+        }
         let is_write = |proposal: &Proposal| {
             let command = Command::decode(proposal.command()).expect("it is a command");
             matches!(command.body, Body::Write { .. })
@@ -198,7 +214,10 @@ impl Bench {
 
     /// Everything proposed is committed and applied everywhere, messages arrive, until all is quiet.
     pub(crate) fn settle(&mut self) {
-        while !self.proposed.is_empty() || !self.messages.is_empty() || self.take_all() {
+        while (!self.proposed.is_empty() && !self.keep_proposals)
+            || !self.messages.is_empty()
+            || self.take_all()
+        {
             self.commit();
             (0..self.servers.len()).for_each(|at| self.apply(at));
             for (from, to, message) in std::mem::take(&mut self.messages) {
@@ -211,7 +230,11 @@ impl Bench {
     pub(crate) fn pass(&mut self, millis: u64) {
         for _ in 0..millis / 250 {
             self.now += std::time::Duration::from_millis(250);
-            (0..self.servers.len()).for_each(|at| self.step(at, ServiceInput::Wake));
+            let unix_ms = (self.now.as_nanos() / 1_000_000) as i64;
+            for at in 0..self.servers.len() {
+                self.step(at, ServiceInput::WallClock { unix_ms });
+                self.step(at, ServiceInput::Wake);
+            }
             self.settle();
         }
     }

@@ -3,6 +3,8 @@
 mod access;
 mod bench;
 mod order;
+mod quota;
+mod reap;
 mod sessions;
 mod snapshot;
 mod watches;

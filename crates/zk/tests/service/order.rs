@@ -147,18 +147,19 @@ fn refusals_have_zookeepers_codes() {
     assert_eq!(bench.tree(0).znodes(), before);
 }
 
-/// ZK-20: a packet that does not read ends its own connection; an unknown opcode gets its code first.
+/// ZK-20: a record that does not read is refused (-5), a packet without a header ends its own connection; an unknown
+/// opcode gets its code first.
 #[test]
 fn nonsense_ends_its_own_connection_only() {
     let mut bench = Bench::new(1);
     let (bystander, _) = bench.client(0);
-    for packet in
-        [&b"\0\0"[..], b"\0\0\0\x01\0\0\0\x04\x7f\xff\xff\xff", b"\0\0\0\x01\0\0\0\x0e\xff"]
-    {
-        let (client, _) = bench.client(0);
+    let (client, _) = bench.client(0);
+    for packet in [&b"\0\0\0\x01\0\0\0\x04\x7f\xff\xff\xff"[..], b"\0\0\0\x01\0\0\0\x0e\xff"] {
         bench.send(client, packet.to_vec());
-        assert!(bench.is_closed(client), "{packet:?}");
+        assert_eq!(bench.story(client), ["1 error -5"], "{packet:?}");
     }
+    bench.send(client, &b"\0\0"[..]);
+    assert!(bench.is_closed(client), "not even a header");
     let (client, _) = bench.client(0);
     bench.ask(client, 1, 77, |_| {});
     assert_eq!(

@@ -57,10 +57,11 @@ impl Driver {
         let data = path.clone().into_bytes();
         self.write(match random.below(5) {
             0 | 1 => {
-                let mode = if random.chance_ppm(300_000) {
-                    CreateMode::Ephemeral
-                } else {
-                    CreateMode::Persistent
+                let mode = match random.below(6) {
+                    0 | 1 => CreateMode::Ephemeral,
+                    2 => CreateMode::Container,
+                    3 => CreateMode::Ttl(50),
+                    _ => CreateMode::Persistent,
                 };
                 Op::Create { path: &path, data: Some(&data), acl, mode }
             }

@@ -131,3 +131,20 @@ fn watches_have_a_limit() {
     });
     assert!(bench.is_closed(client), "it must not believe that it is told of everything");
 }
+
+/// ZK-18: clients read in `/zookeeper/config` which servers there are, and are told when that changes.
+#[test]
+fn the_servers_are_published() {
+    let ensemble = "server.1=h:1:1:participant;h:2";
+    let mut bench = Bench::configured(2, |config| config.ensemble = ensemble.to_string());
+    let (client, _) = bench.client(1);
+    bench.read(client, 1, opcode::GET_DATA, "/zookeeper/config", true);
+    bench.pass(500);
+    assert_eq!(bench.story(client), ["1 ok", "event 3 /zookeeper/config"]);
+    bench.read(client, 2, opcode::GET_DATA, "/zookeeper/config", false);
+    let (text, _) = crate::bench::data_of(&bench.heard(client)[0]);
+    assert_eq!(text, ensemble);
+    bench.set(client, 3, "/zookeeper/config", "x");
+    bench.settle();
+    assert_eq!(bench.story(client), ["3 error -102"]);
+}
