@@ -228,6 +228,9 @@ fn server_config(config: &ServeConfig) -> Result<ServerConfig, ServeError> {
     server.session_timeout_min_ms = config.session_timeout_min_ms;
     server.session_timeout_max_ms = config.session_timeout_max_ms;
     server.super_digest.clone_from(&config.super_digest);
+    server.sasl_passwords.clone_from(&config.sasl_passwords);
+    server.sasl_super_user.clone_from(&config.sasl_super_user);
+    server.ensemble = ensemble(config);
     server.connections_per_address_max = config.connections_per_address_max;
     server.unread_bytes_max = config.client_backlog_bytes_max;
     let port = config.own_address().map_or(0, |own| own.zookeeper.port());
@@ -248,6 +251,20 @@ fn server_config(config: &ServeConfig) -> Result<ServerConfig, ServeError> {
     server.conf =
         pairs.drain(..).map(|(key, value)| (key.to_string(), value)).chain(lines).collect();
     Ok(server)
+}
+
+/// What clients read in `/zookeeper/config`, as ZooKeeper writes it. Some connect to these addresses and to no others:
+/// where one of them says no more than "everywhere", and for a server alone, it stays empty.
+fn ensemble(config: &ServeConfig) -> String {
+    let members = &config.members;
+    if members.len() < 2 || members.iter().any(|m| m.zookeeper.ip().is_unspecified()) {
+        return String::new();
+    }
+    let line = |m: &crate::config::MemberAddress| {
+        let port = m.member.rsplit(':').next().unwrap_or_default();
+        format!("server.{}={}:{port}:participant;{}\n", m.id, m.member, m.zookeeper)
+    };
+    members.iter().map(line).chain(["version=0".to_string()]).collect()
 }
 
 /// Raises the soft limit of open files to the hard one: each client is one.

@@ -4,6 +4,7 @@
 
 pub(crate) mod zoo_cfg;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +33,10 @@ pub struct ServeConfig {
     pub session_timeout_max_ms: u32,
     /// `user:base64(sha1(user:password))` of the superuser; none by default.
     pub super_digest: Option<String>,
+    /// Passwords by user of clients that prove themselves by SASL DIGEST-MD5; none by default.
+    pub sasl_passwords: BTreeMap<String, String>,
+    /// The SASL user that is the superuser; none by default.
+    pub sasl_super_user: Option<String>,
     /// Connections from one address; 0 is no limit.
     pub connections_per_address_max: usize,
     /// Connections of ZooKeeper clients; 0 is no limit. Beyond, new ones wait until others leave.
@@ -102,6 +107,8 @@ impl Default for ServeConfig {
             session_timeout_min_ms: 4_000,
             session_timeout_max_ms: 40_000,
             super_digest: None,
+            sasl_passwords: BTreeMap::new(),
+            sasl_super_user: None,
             connections_per_address_max: 0,
             connections_max: 0,
             client_tls: None,
