@@ -10,6 +10,8 @@ pub(crate) enum Done {
     Yes,
     /// No: unhealthy, a property violated.
     No,
+    /// A limit was met before it was known.
+    Undecided,
 }
 
 /// What stood in a verb's way.

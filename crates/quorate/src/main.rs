@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the real world")]
 
 mod bench;
+mod check;
 mod cluster;
 mod failover;
 mod failure;
@@ -53,6 +54,8 @@ enum Verb {
     /// Run a scenario in the simulator
     #[command(subcommand)]
     Sim(sim::Sim),
+    /// Check whether a recorded history is linearizable
+    Check(check::Check),
 }
 
 fn main() -> ExitCode {
@@ -77,10 +80,12 @@ fn main() -> ExitCode {
         Verb::Zk(zk) => zk.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Sim(sim) => sim.run(),
+        Verb::Check(check) => check.run(),
     };
     match done {
         Ok(Done::Yes) => ExitCode::SUCCESS,
         Ok(Done::No) => ExitCode::from(1),
+        Ok(Done::Undecided) => ExitCode::from(2),
         Err(failure) => failure.report(),
     }
 }
