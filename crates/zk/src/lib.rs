@@ -8,7 +8,7 @@
 //! | [`tree`] | znodes, ACLs and sessions: the replicated state |
 //! | [`server`] | connections, pipelining, watches, session liveness |
 //!
-//! Left out so far: reconfiguration, SASL with Kerberos, read-only mode.
+//! Left out: ZooKeeper's reconfiguration, SASL with Kerberos, read-only mode.
 
 mod codec;
 pub mod command;

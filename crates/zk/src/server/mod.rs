@@ -7,6 +7,7 @@
 //! | `requests` | a packet becomes a proposal, a read or an answer |
 //! | `applied` | outcomes become replies, events become notifications |
 //! | `reads` | answers from the local tree |
+//! | `reconfig` | why the servers are not changed this way |
 //! | `watches` | who watches what |
 //! | `liveness` | who is heard, and who has expired |
 //! | `sasl` | how a client proves a password without sending it |
@@ -26,6 +27,7 @@ mod handshake;
 mod liveness;
 mod messages;
 mod reads;
+mod reconfig;
 mod requests;
 mod sasl;
 mod statistics;

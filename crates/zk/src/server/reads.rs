@@ -3,7 +3,7 @@
 use quorate_contracts::Time;
 
 use super::watches::Table;
-use super::{ConnectionId, Outputs, Server};
+use super::{ConnectionId, Outputs, Server, reconfig};
 use crate::command::{ErrorCode, Identity, Stat};
 use crate::tree::{Tree, Znode};
 use crate::wire::{
@@ -127,8 +127,12 @@ impl Server {
         tree: &Tree,
         out: &mut Outputs,
     ) {
-        let found = tree.readable(path, self.identities(connection));
-        let watched = watch && !matches!(found, Err(ErrorCode::NoAuth));
+        let found = if path.contains('\0') {
+            Err(ErrorCode::BadArguments)
+        } else {
+            tree.readable(path, self.identities(connection))
+        };
+        let watched = watch && matches!(found, Ok(_) | Err(ErrorCode::NoNode));
         match self.watch(connection, watched, Table::Data, path).and(found) {
             Ok(znode) => {
                 let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
@@ -261,6 +265,7 @@ impl Server {
                 if removed { body(|_| {}) } else { Err(ErrorCode::NoWatcher) }
             }
             Request::SetWatches(_) => body(|_| {}),
+            Request::Reconfig(wanted) => Err(reconfig::refusal(wanted, identities, tree)),
             Request::BadMulti | Request::Malformed => Err(ErrorCode::Marshalling),
             _ => Err(ErrorCode::BadArguments),
         }

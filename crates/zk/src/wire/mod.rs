@@ -13,4 +13,6 @@ pub use jute::{BadPacket, JuteReader, JuteWriter};
 pub use reply::{ConnectResponse, ReplyHeader, multi_reply, notification, packet};
 pub(crate) use reply::{multi_end, multi_error, multi_header, single_reply};
 pub(crate) use request::create_flags;
-pub use request::{ConnectRequest, MultiOp, Request, RequestHeader, SetWatches, opcode, xid};
+pub use request::{
+    ConnectRequest, MultiOp, Reconfig, Request, RequestHeader, SetWatches, opcode, xid,
+};

@@ -21,6 +21,7 @@ pub mod opcode {
     pub const MULTI: i32 = 14;
     pub const CREATE2: i32 = 15;
     pub const CHECK_WATCHES: i32 = 17;
+    pub const RECONFIG: i32 = 16;
     pub const REMOVE_WATCHES: i32 = 18;
     pub const CREATE_CONTAINER: i32 = 19;
     pub const CREATE_TTL: i32 = 21;
@@ -122,6 +123,19 @@ pub struct SetWatches<'a> {
     pub recursive: Vec<&'a str>,
 }
 
+/// Which servers there are to be, in ZooKeeper's words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reconfig<'a> {
+    /// Servers that come, separated by commas.
+    pub joining: Option<&'a str>,
+    /// Numbers of those that go.
+    pub leaving: Option<&'a str>,
+    /// Or: all of them, one a line.
+    pub members: Option<&'a str>,
+    /// The version that this is meant to follow; -1 is any.
+    pub from_version: i64,
+}
+
 /// A request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "the fields are the protocol's own")]
@@ -176,6 +190,7 @@ pub enum Request<'a> {
     },
     /// Paths, each with the opcode of getData or getChildren.
     MultiRead(Vec<(i32, &'a str)>),
+    Reconfig(Reconfig<'a>),
     /// Everything that goes through the log, but for a multi.
     Write(Op<'a>),
     Multi(Vec<MultiOp<'a>>),
@@ -229,6 +244,12 @@ fn decode_body<'a>(opcode: i32, input: &mut JuteReader<'a>) -> Result<Request<'a
         opcode::ADD_WATCH => Request::AddWatch { path: input.str()?, mode: input.int()? },
         opcode::REMOVE_WATCHES => Request::RemoveWatches { path: input.str()?, kind: input.int()? },
         opcode::CHECK_WATCHES => Request::CheckWatches { path: input.str()?, kind: input.int()? },
+        opcode::RECONFIG => Request::Reconfig(Reconfig {
+            joining: input.nullable_str()?,
+            leaving: input.nullable_str()?,
+            members: input.nullable_str()?,
+            from_version: input.long()?,
+        }),
         opcode::MULTI_READ => decode_multi_read(input)?,
         opcode::SYNC => Request::Write(Op::Sync { path: input.str()? }),
         opcode::CLOSE_SESSION => Request::Write(Op::CloseSession),

@@ -212,3 +212,27 @@ fn sasl_without_a_proof() {
     assert_eq!(bench.story(client), ["2 error -115"]);
     assert!(bench.is_closed(client));
 }
+
+/// ZK-18: reconfig changes nothing here; what ZooKeeper refuses is refused with its code and in its order.
+#[test]
+fn reconfig_is_refused() {
+    let mut bench = Bench::new(1);
+    let (stranger, _) = bench.client(0);
+    let (root, _) = bench.client(0);
+    bench.auth(root, "super:test");
+    let joining = "server.9=h:1:2:observer;3";
+    for (client, joining, version, expected) in [
+        (stranger, "some thing", 7, -103),
+        (stranger, "some thing", -1, -8),
+        (stranger, joining, -1, -102),
+        (root, joining, 0, -123),
+    ] {
+        bench.ask(client, 1, opcode::RECONFIG, |out| {
+            out.str(joining);
+            out.buffer(None);
+            out.buffer(None);
+            out.long(version);
+        });
+        assert_eq!(bench.story(client), [format!("1 error {expected}")], "{joining} {version}");
+    }
+}

@@ -147,6 +147,15 @@ fn refusals_have_zookeepers_codes() {
     assert_eq!(bench.tree(0).znodes(), before);
 }
 
+/// ZK-3: exists refuses a path with a NUL, as ZooKeeper does; it sets no watch then.
+#[test]
+fn a_path_with_a_nul() {
+    let mut bench = Bench::new(1);
+    let (client, _) = bench.client(0);
+    bench.read(client, 1, opcode::EXISTS, "/a\0b", true);
+    assert_eq!(bench.story(client), ["1 error -8"]);
+}
+
 /// ZK-20: a record that does not read is refused (-5), a packet without a header ends its own connection; an unknown
 /// opcode gets its code first.
 #[test]
