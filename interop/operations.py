@@ -14,6 +14,8 @@ NAMES = ["a", "b", "c"]
 ONE_SHOT, PERSISTENT, RECURSIVE = (0, 1), 2, 3
 USERS = ["u1", "u2"]
 ODD_PATHS = ["d", "{}/", "{}//a", "{}/.", "{}/../a", "{}/a\0b", "{}/\u0001", "{}/\ue000", "/zookeeper", "/zookeeper/quota", "/none/a"]
+QUOTA = "/zookeeper/quota"
+LIMITS = [b"count=3,bytes=20", b"count=-1,bytes=-1", b"bytes=5", b"nonsense"]
 OPEN = [(31, "world", "anyone")]
 READABLE = [(1, "world", "anyone")]
 
@@ -58,11 +60,13 @@ class Operations:
         """`root` is two levels deep; the upper one is made first. `hidden`: some znodes may not be read by all."""
         self.rng, self.root, self.sessions, self.comparison, self.hidden = rng, root, sessions, comparison, hidden
         self.to_make = [root.rsplit("/", 1)[0], root]
+        self.to_make += [QUOTA + path for path in self.to_make + [root + "/a"]]
         watching = ("exists", "add_watch", "remove_watches", "set_watches") if hidden else ()
         self.choices = [(getattr(self, name), 0 if name in watching else weight) for name, weight in (
             ("create", 30), ("delete", 14), ("set", 12), ("exists", 8), ("get", 8), ("children", 8), ("set_acl", 4),
             ("get_acl", 4), ("multi", 14), ("add_watch", 3), ("remove_watches", 3), ("set_watches", 3), ("auth", 1),
-            ("sync", 2), ("ephemerals", 2), ("count", 3), ("who", 1), ("reattach", 2), ("close", 1), ("multi_read", 4))]
+            ("sync", 2), ("ephemerals", 2), ("count", 3), ("who", 1), ("reattach", 2), ("close", 1), ("multi_read", 4),
+            ("quota", 4))]
 
     def next(self):
         if self.to_make:
@@ -206,6 +210,22 @@ class Operations:
         def record(side):
             return zk.long(pair[0] if side is self.comparison.sides[0] else pair[1]) + tail
         return Step(session, "setWatches", opcode, record, [pair] + lists)
+
+    def quota(self, session):
+        """Soft limits and what is counted beside them. Hard ones differ (docs/zookeeper.md)."""
+        at = QUOTA + self.rng.choice([self.root, self.root, self.root + "/a"])
+        limits, stats = at + "/zookeeper_limits", at + "/zookeeper_stats"
+        kind = self.rng.choice(["limit", "count", "change", "read", "read", "read", "end"])
+        if kind in ("limit", "count"):
+            path, data = (limits, self.rng.choice(LIMITS)) if kind == "limit" else (stats, b"count=0,bytes=0")
+            record = zk.text(path) + zk.buffer(data) + zk.acl(OPEN) + zk.integer(0)
+            return Step(session, "quota: create", zk.CREATE2, record, (path, data))
+        if kind == "change":
+            data = self.rng.choice(LIMITS)
+            return Step(session, "quota: set", zk.SET_DATA, zk.text(limits) + zk.buffer(data) + zk.integer(-1), (limits, data))
+        if kind == "end":
+            return Step(session, "quota: delete", zk.DELETE, zk.text(limits) + zk.integer(-1), (limits,))
+        return Step(session, "quota: get", zk.GET_DATA, zk.text(stats) + zk.flag(False), (stats,))
 
     def reattach(self, session):
         return Step(session, "reattach", None, b"", (), kind="reattach")
