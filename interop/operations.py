@@ -101,6 +101,9 @@ class Operations:
         path, data, acl = self.path(), self.data(), self.acl()
         if flags is None:
             flags = self.rng.choice([0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 9] if self.rng.random() < 0.5 else [0, 1])
+        if flags == 4:
+            # It never has children: when empty ones go depends on each side's own clock.
+            path += "/k"
         opcode = {4: zk.CREATE_CONTAINER, 5: zk.CREATE_TTL, 6: zk.CREATE_TTL}.get(flags)
         if opcode is None:
             opcode = self.rng.choice([zk.CREATE, zk.CREATE2])

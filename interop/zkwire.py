@@ -88,7 +88,8 @@ class Reader:
         return dict(zip(names, self.take(">qqqqiiiqiiq")))
 
     def acl(self):
-        return self.list(lambda: (self.integer(), self.text(), self.text()))
+        """Sorted: what `auth` stands for comes in any order."""
+        return sorted(self.list(lambda: (self.integer(), self.text(), self.text())))
 
     def multi(self):
         results = []

@@ -106,7 +106,7 @@ impl Server {
     /// What was refused has got through, or reads that were kept are answered: the writes behind may go.
     fn release_held(&mut self, now: Time, connection: ConnectionId, out: &mut Outputs) {
         let Some(known) = self.connections.get_mut(&connection) else { return };
-        if known.has_caught_up() || std::mem::take(&mut known.held) {
+        if known.has_caught_up() | std::mem::take(&mut known.held) {
             out.extend(known.propose_again(now).cloned().map(ServiceOutput::Propose));
             known.forget_retries();
         }

@@ -134,6 +134,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is not read from for a reason that is not its own: one that does not take its replies is.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.paused && self.asked_about.is_none()
+    }
+
     /// How many requests wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()

@@ -158,7 +158,8 @@ impl Server {
     /// server's clients live on.
     pub(super) fn report_touched(&mut self, out: &mut Outputs) {
         // A client that is not read from cannot be heard, and is not to blame.
-        let paused = self.connections.values().filter(|c| c.paused).filter_map(Connection::session);
+        let paused = self.connections.values().filter(|c| c.is_unheard());
+        let paused = paused.filter_map(Connection::session);
         self.liveness.touched.extend(paused);
         if let Some(to) = self.leader {
             let sessions = std::mem::take(&mut self.liveness.touched).into_iter().collect();
@@ -209,7 +210,7 @@ impl Server {
         let is_silent = |c: &Connection| match c.stage {
             Stage::Attached { .. } => {
                 let patience = Duration::from_millis(c.timeout_ms.into()) + SILENCE_MARGIN;
-                !c.paused && steady > c.heard + patience
+                !c.is_unheard() && steady > c.heard + patience
             }
             _ => steady > c.heard + HELLO_MAX,
         };

@@ -315,6 +315,10 @@ impl Server {
     fn taken(&mut self, now: Time, connection: ConnectionId, tree: &Tree, out: &mut Outputs) {
         let Some(known) = self.connections.get_mut(&connection) else { return };
         known.unread_bytes -= known.asked_about.take().unwrap_or(0);
+        known.heard = self.liveness.steady();
+        if let Some(session) = known.session() {
+            self.liveness.touched_here(session);
+        }
         self.answer_waiting_reads(now, connection, tree, out);
         self.let_go_on(connection, out);
     }

@@ -225,3 +225,20 @@ fn a_shorter_timeout_counts_at_once() {
     bench.pass(2_000);
     assert_eq!(bench.tree(0).sessions().len(), 0);
 }
+
+/// ZK-11, ZK-20: a client that is not read from because it takes nothing of what it is sent is as silent as any other.
+#[test]
+fn a_client_that_takes_nothing_is_silent() {
+    let mut bench = Bench::new(1);
+    let (client, _) = bench.client(0);
+    bench.set(client, 1, "/zookeeper", &"x".repeat(15_000));
+    bench.settle();
+    bench.stall(client, true);
+    for xid in 2..20 {
+        bench.read(client, xid, opcode::GET_DATA, "/zookeeper", false);
+    }
+    assert!(bench.is_paused(client));
+    bench.pass(8_000);
+    assert!(bench.is_closed(client));
+    assert_eq!(bench.tree(0).sessions().len(), 0);
+}
