@@ -1,0 +1,14 @@
+//! Compiles the protocol files in `proto/` with a compiler written in Rust: nobody needs `protoc`.
+
+use std::error::Error;
+
+const FILES: [&str; 6] =
+    ["kv.proto", "auth.proto", "rpc.proto", "v3lock.proto", "v3election.proto", "health.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let files = protox::compile(FILES, ["proto"])?;
+    // Keys and values share the buffer that a message was read from.
+    prost_build::Config::new().bytes(["."]).compile_fds(files)?;
+    Ok(())
+}

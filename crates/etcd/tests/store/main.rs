@@ -1,0 +1,7 @@
+//! The store by itself: scripts, the words of errors, and a naive store to compare with.
+
+mod errors;
+mod model;
+mod script;
+mod snapshot;
+mod txn;
