@@ -173,7 +173,8 @@ impl Service for Server {
                 }
                 self.help_laggards(now, store, out);
             }
-            ServiceInput::WallClock { .. } => {}
+            // No command carries the time of day, and who the members are is told by the driver.
+            ServiceInput::WallClock { .. } | ServiceInput::Members { .. } => {}
             ServiceInput::Requested(request) => self.requested(now, request, store, out),
             ServiceInput::Applied { id, outcome, events, .. } => {
                 self.applied(now, id, outcome, events, store, out)
