@@ -72,7 +72,7 @@ const FIRST_ROUND: u64 = 1 << 14;
 /// Takes the parts in turns, with growing patience: one part may be hard, and another one plainly wrong. Ends when all
 /// are decided, when one is wrong (after the round, so that others have the same chance), or at a limit.
 fn decide<M: Model>(model: &M, parts: &mut [Work<'_, M>], limits: &Limits<'_>) {
-    let mut budget = FIRST_ROUND;
+    let mut budget = FIRST_ROUND.min(limits.steps_max);
     loop {
         for i in 0..parts.len() {
             if at_limit(parts, limits) {

@@ -18,6 +18,8 @@
 //! | `check` | parts by key, taken in turns |
 //! | `engine` | the polynomial way for unique values (`chains`), the complete search (`search`) |
 //! | `explain`, `core`, `words` | where and why a history breaks |
+//! | [`promises`] | weaker than linearizability, and serializability of transactions, by cycles |
+//! | [`picture`] | one self-contained page, or a few lines of text |
 //! | [`formats`] | Jepsen's logs and EDN, key-value histories, JSON lines |
 //!
 //! This crate depends on nothing of ours, so that it can judge us and others. It is pure: no clock, no threads; whoever has a
@@ -32,6 +34,8 @@ pub mod history;
 pub mod limits;
 pub mod model;
 pub mod models;
+pub mod picture;
+pub mod promises;
 pub mod value;
 pub mod verdict;
 mod words;

@@ -19,16 +19,15 @@ pub(crate) fn why<M: Model>(
         );
     };
     let case = Case { model, history, core };
-    case.never_written()
-        .or_else(|| case.before_its_write())
-        .or_else(|| case.stale())
-        .unwrap_or_else(|| case.any())
+    let plain =
+        [Case::never_written, Case::before_its_write, Case::stale, Case::went_back, Case::lacks];
+    plain.iter().find_map(|words| words(&case)).unwrap_or_else(|| case.any(stuck))
 }
 
 /// An operation with its client: `c3: read 1`.
 pub(crate) fn tell<M: Model>(model: &M, history: &HistoryOf<M>, id: OpId) -> String {
     let operation = history.operation(id);
-    format!("{} {}", operation.client, label(model, operation))
+    format!("{} {}", operation.client, short(&label(model, operation), LABEL_MAX))
 }
 
 /// An operation in a few words.
@@ -73,7 +72,7 @@ impl<'c, M: Model> Case<'c, M> {
     fn never_written(&self) -> Option<String> {
         let (read, value) = self.seen()?;
         (self.core.len() == 1).then(|| {
-            let client = self.client(read);
+            let (client, value) = (self.client(read), self::value(value));
             format!("{client} saw {value}, which was never there before {client} was answered.")
         })
     }
@@ -105,11 +104,65 @@ impl<'c, M: Model> Case<'c, M> {
         })
     }
 
-    fn any(&self) -> String {
+    /// *a* was written or seen, somebody saw *b* after that, and somebody saw *a* again after that.
+    fn went_back(&self) -> Option<String> {
+        let [first, second, third] = *self.core else { return None };
+        let (a, verb) = match self.access(first) {
+            Access::Reads(value) => (value, "seen"),
+            Access::Writes(value) => (value, "written"),
+            _ => return None,
+        };
+        let (Access::Reads(b), Access::Reads(c)) = (self.access(second), self.access(third)) else {
+            return None;
+        };
+        let in_turn = self.precedes(first, second) && self.precedes(second, third);
+        let [first, second, third] = [first, second, third].map(|id| self.client(id));
+        let [old, new] = [a, b].map(value);
+        (in_turn && a == c).then(|| {
+            format!(
+                "The value went back: {third} saw {old}, although {second} had seen {new} before {third} asked, and {first} \
+                 had {verb} {old} before that."
+            )
+        })
+    }
+
+    /// Somebody does not see what was there, or was appended, before it asked.
+    fn lacks(&self) -> Option<String> {
+        let [one, other] = self.core else { return None };
+        let (first, read) =
+            if self.precedes(*one, *other) { (*one, *other) } else { (*other, *one) };
+        let (Access::Reads(seen), true) = (self.access(read), self.precedes(first, read)) else {
+            return None;
+        };
+        let client = self.client(read);
+        match self.access(first) {
+            Access::Reads(more) if begins(seen, more) => Some(format!(
+                "{client} saw less than {} had seen before {client} asked: {}, then {}.",
+                self.client(first),
+                value(more),
+                value(seen)
+            )),
+            Access::Appends(_) => Some(format!(
+                "{client} saw {}, without what {} did before {client} asked: {}.",
+                value(seen),
+                self.client(first),
+                self.tell(first)
+            )),
+            _ => None,
+        }
+    }
+
+    fn any(&self, stuck: OpId) -> String {
+        let count = self.core.len();
+        if count > TOLD_MAX {
+            return format!(
+                "{count} operations contradict each other, whatever else happened; the last of them to return is {}.",
+                self.tell(stuck)
+            );
+        }
         let list: Vec<_> = self.core.iter().map(|id| self.tell(*id)).collect();
         format!(
-            "These {} operations contradict each other, whatever else happened: {}. {}",
-            list.len(),
+            "These {count} operations contradict each other, whatever else happened: {}.{}",
             list.join("; "),
             self.time_order()
         )
@@ -124,10 +177,38 @@ impl<'c, M: Model> Case<'c, M> {
                 format!("{} was answered before {} began", self.tell(*one), self.tell(*next))
             }));
         }
-        if facts.is_empty() { String::new() } else { format!("{}.", facts.join("; ")) }
+        if facts.is_empty() { String::new() } else { format!(" {}.", facts.join("; ")) }
     }
 }
 
 fn writes_value(access: Access<'_>, value: &Value) -> bool {
     matches!(access, Access::Writes(written) if written == value)
 }
+
+/// Whether one text or list is the beginning of another.
+fn begins(less: &Value, more: &Value) -> bool {
+    match (less, more) {
+        (Value::Text(less), Value::Text(more)) => more.starts_with(&**less),
+        (Value::List(less), Value::List(more)) => more.starts_with(less),
+        _ => false,
+    }
+}
+
+fn value(value: &Value) -> String {
+    short(&value.to_string(), LABEL_MAX)
+}
+
+/// Longer texts are cut in the middle; their ends tell more than their beginnings.
+pub(crate) fn short(text: &str, max: usize) -> String {
+    let count = text.chars().count();
+    if count <= max {
+        return text.to_owned();
+    }
+    let begin: String = text.chars().take(max / 3).collect();
+    let end: String = text.chars().skip(count - max / 2).collect();
+    format!("{begin} … {end}")
+}
+
+const LABEL_MAX: usize = 48;
+/// More operations are not told one by one.
+const TOLD_MAX: usize = 5;

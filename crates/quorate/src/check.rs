@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use quorate_checker::formats::{self, Format, Guess, ReadError, Written, guess_model};
 use quorate_checker::models::{Kv, Lock, Queue, Register, Set, Spoken, Txn};
-use quorate_checker::{Answer, HistoryOf, Limits, OpId, Part, Verdict};
+use quorate_checker::picture::{Picture, text::timeline};
+use quorate_checker::promises::{Broken, Kept, Promise, keeps, serializable};
+use quorate_checker::{Answer, HistoryOf, Limits, Model, OpId, Part, Verdict};
 use serde_json::{Value, json};
 
 use crate::failure::{Done, Failure, Kind, tell};
@@ -16,7 +18,8 @@ use crate::failure::{Done, Failure, Kind, tell};
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate check history.edn
-  quorate check history.jsonl --model kv --json
+  quorate check history.jsonl --model kv --html picture.html
+  quorate check reads.jsonl --promise fifo,monotonic-reads
   quorate check - --format jepsen < jepsen.log
 
 Formats and models: docs/histories.md. Exit codes: 0 linearizable, 1 not, 2 undecided, 65 the file makes no sense.")]
@@ -41,9 +44,37 @@ pub(crate) struct Check {
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     memory: usize,
 
+    /// Write a picture: one self-contained page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// What must hold; several with commas. The answer is that of the strictest
+    #[arg(long, value_name = "PROMISE", value_delimiter = ',', default_value = "linearizable")]
+    promise: Vec<PromiseName>,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum PromiseName {
+    /// One order of all operations that respects real time
+    Linearizable,
+    /// Writes are linearizable, reads may be old
+    LinearizableWrites,
+    /// A client sees what it wrote, or newer
+    ReadYourWrites,
+    /// A client never sees older than it saw
+    MonotonicReads,
+    /// A client's operations take effect in the order in which it asked
+    Fifo,
+    /// The two before, where a client has moved to another server
+    SessionOrder,
+    /// Transactions could have come one after the other
+    Serializable,
+    /// And in an order that respects real time
+    StrictSerializable,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -111,7 +142,7 @@ impl Check {
             (Some(ModelName::ExpiringLock), _) => {
                 self.judge("expiring-lock", &Lock { may_expire: true }, written)
             }
-            (Some(ModelName::Txn), _) | (None, Guess::Txn) => self.judge("txn", &Txn, written),
+            (Some(ModelName::Txn), _) | (None, Guess::Txn) => self.judge_transactions(written),
         }
     }
 
@@ -160,29 +191,131 @@ impl Check {
     fn judge<M: Spoken>(&self, name: &str, model: &M, written: Written) -> Result<Done, Failure> {
         let history = formats::understand(model, written)
             .map_err(|error: ReadError| self.unreadable(&error))?;
+        let mut done = Vec::new();
+        if self.promise.contains(&PromiseName::Linearizable) {
+            done.push(self.linearizable(name, model, &history)?);
+        }
+        for promise in self.promise.iter().filter_map(|promise| promise.weaker()) {
+            if matches!(promise, Promise::Serializable | Promise::StrictSerializable) {
+                return Err(self
+                    .unreadable(&format!("`{promise}` is about transactions, this is a {name}")));
+            }
+            done.push(self.tell_kept(promise, &keeps(model, &history, promise)));
+        }
+        Ok(strictest(&done))
+    }
+
+    /// Transactions: serializability by cycles; linearizable means strictly serializable.
+    fn judge_transactions(&self, written: Written) -> Result<Done, Failure> {
+        let history = formats::understand(&Txn, written)
+            .map_err(|error: ReadError| self.unreadable(&error))?;
+        let mut done = Vec::new();
+        for promise in &self.promise {
+            let promise = match promise.weaker() {
+                None => Promise::StrictSerializable,
+                Some(promise @ (Promise::Serializable | Promise::StrictSerializable)) => promise,
+                Some(other) => {
+                    return Err(self.unreadable(&format!(
+                        "`{other}` is about single reads and writes, these are transactions"
+                    )));
+                }
+            };
+            let kept = self.with_limits(|limits| serializable(&history, promise, limits));
+            done.push(self.tell_kept(promise, &kept));
+        }
+        if self.html.is_some() {
+            let verdict = self.with_limits(|limits| quorate_checker::check(&Txn, &history, limits));
+            self.draw(&Txn, &history, &verdict)?;
+        }
+        Ok(strictest(&done))
+    }
+
+    fn linearizable<M: Spoken>(
+        &self,
+        name: &str,
+        model: &M,
+        history: &HistoryOf<M>,
+    ) -> Result<Done, Failure> {
         let began = Instant::now();
-        let timeout = Duration::from_secs_f64(self.timeout);
-        let limits = Limits {
-            bytes_max: self.memory.saturating_mul(1 << 20),
-            expired: &|| began.elapsed() > timeout,
-            ..Limits::default()
-        };
-        let verdict = quorate_checker::check(model, &history, &limits);
-        let report = Report {
-            file: &self.file,
-            name,
-            model,
-            history: &history,
-            verdict: &verdict,
-            took: began.elapsed(),
-        };
+        let verdict = self.with_limits(|limits| quorate_checker::check(model, history, limits));
+        let took = began.elapsed();
+        let report = Report { file: &self.file, name, model, history, verdict: &verdict, took };
         tell(&if self.json { report.json().to_string() } else { report.text() });
+        self.draw(model, history, &verdict)?;
         Ok(match verdict.answer {
             Answer::Linearizable => Done::Yes,
             Answer::NotLinearizable => Done::No,
             Answer::Unknown => Done::Undecided,
         })
     }
+
+    fn with_limits<T>(&self, work: impl FnOnce(&Limits<'_>) -> T) -> T {
+        let began = Instant::now();
+        let timeout = Duration::from_secs_f64(self.timeout);
+        work(&Limits {
+            bytes_max: self.memory.saturating_mul(1 << 20),
+            expired: &|| began.elapsed() > timeout,
+            ..Limits::default()
+        })
+    }
+
+    fn draw<M: Spoken>(
+        &self,
+        model: &M,
+        history: &HistoryOf<M>,
+        verdict: &Verdict,
+    ) -> Result<(), Failure> {
+        let Some(path) = &self.html else { return Ok(()) };
+        let title = self.file.file_name().map_or("history".into(), |name| name.to_string_lossy());
+        let page = Picture::of(&title, model, history, verdict).to_html();
+        std::fs::write(path, page).map_err(|error| {
+            let what = format!("write {}", path.display());
+            Failure::new(Kind::Data, what, error, "is the directory there and writable?")
+        })
+    }
+
+    fn tell_kept(&self, promise: Promise, kept: &Kept) -> Done {
+        let (done, answer, ways) = match kept {
+            Kept::Yes => (Done::Yes, "kept", vec![]),
+            Kept::No(broken) => (Done::No, "broken", broken.iter().map(in_words).collect()),
+            Kept::Unknown(why) => (Done::Undecided, "unknown", vec![why.clone()]),
+        };
+        if self.json {
+            let line = json!({
+                "file": self.file.display().to_string(),
+                "promise": promise.name(), "answer": answer, "why": ways,
+            });
+            tell(&line.to_string());
+        } else {
+            tell(&format!("{}: {promise} {answer}", self.file.display()));
+            ways.iter().take(BREACHES_TOLD).for_each(|way| tell(&format!("  {way}")));
+        }
+        done
+    }
+}
+
+impl PromiseName {
+    fn weaker(self) -> Option<Promise> {
+        Some(match self {
+            Self::Linearizable => return None,
+            Self::LinearizableWrites => Promise::LinearizableWrites,
+            Self::ReadYourWrites => Promise::ReadYourWrites,
+            Self::MonotonicReads => Promise::MonotonicReads,
+            Self::Fifo => Promise::Fifo,
+            Self::SessionOrder => Promise::SessionOrder,
+            Self::Serializable => Promise::Serializable,
+            Self::StrictSerializable => Promise::StrictSerializable,
+        })
+    }
+}
+
+fn strictest(done: &[Done]) -> Done {
+    *[Done::No, Done::Undecided].iter().find(|answer| done.contains(answer)).unwrap_or(&Done::Yes)
+}
+
+fn in_words(broken: &Broken) -> String {
+    let key = broken.key.as_ref().map_or_else(String::new, |key| format!(", key {key}"));
+    format!("{}{key}: {}", broken.kind, broken.why)
 }
 
 /// A verdict on its way to a reader.
@@ -210,13 +343,8 @@ impl<M: Spoken> Report<'_, M> {
                 self.took.as_secs_f64()
             ),
         ];
-        for (part, breach) in self.verdict.breaches().take(BREACHES_TOLD) {
-            lines.push(format!("  {}{}", of_key(part), breach.why));
-        }
-        let breaches = self.verdict.breaches().count();
-        if breaches > BREACHES_TOLD {
-            lines.push(format!("  and {} more keys break", breaches - BREACHES_TOLD));
-        }
+        let details = breach_lines(self.model, self.history, self.verdict);
+        lines.extend(details.into_iter().map(|line| format!("  {line}")));
         lines.join("\n")
     }
 
@@ -265,6 +393,28 @@ impl<M: Spoken> Report<'_, M> {
         })
     }
 }
+
+/// What breaks, where and why: each with its contradiction as a small picture.
+pub(crate) fn breach_lines<M: Model>(
+    model: &M,
+    history: &HistoryOf<M>,
+    verdict: &Verdict,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (part, breach) in verdict.breaches().take(BREACHES_TOLD) {
+        lines.push(String::new());
+        lines.push(format!("{}{}", of_key(part), breach.why));
+        let core = breach.core.as_deref().filter(|core| core.len() <= OPERATIONS_DRAWN);
+        lines.push(String::new());
+        lines.extend(timeline(model, history, core.unwrap_or(&[breach.stuck])));
+    }
+    let more = verdict.breaches().count().saturating_sub(BREACHES_TOLD);
+    lines.extend((more > 0).then(|| format!("and {more} more keys break")));
+    lines
+}
+
+/// More operations do not fit on a terminal.
+const OPERATIONS_DRAWN: usize = 12;
 
 fn of_key(part: &Part) -> String {
     part.key.as_ref().map_or_else(String::new, |key| format!("key {key}: "))

@@ -12,6 +12,7 @@ mod serve;
 mod sim;
 mod status;
 mod up;
+mod verify;
 mod zk;
 
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ enum Verb {
     Sim(sim::Sim),
     /// Check whether a recorded history is linearizable
     Check(check::Check),
+    /// Check what clients of a running cluster see, while its nodes are killed if you like
+    Verify(verify::Verify),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Verb::Bench(bench) => bench.run(),
         Verb::Sim(sim) => sim.run(),
         Verb::Check(check) => check.run(),
+        Verb::Verify(verify) => verify.run(),
     };
     match done {
         Ok(Done::Yes) => ExitCode::SUCCESS,

@@ -16,7 +16,7 @@ mod states;
 mod tokens;
 
 pub(crate) use problem::{Place, Problem};
-pub(crate) use replay::{proves, states_along};
+pub(crate) use replay::{proves, states_after_each, states_along};
 
 use crate::limits::Limits;
 use crate::model::Model;

@@ -39,6 +39,16 @@ pub(crate) fn states_along<M: Model>(
     Some(states)
 }
 
+/// The states after each operation, in the order in which the problem has them.
+pub(crate) fn states_after_each<M: Model>(model: &M, problem: &Problem<'_, M>) -> Vec<M::State> {
+    let mut states = States { last: model.initial(), count: 0 };
+    let each = problem.places().map_while(|place| {
+        states.advance(model, problem, place)?;
+        Some(states.last.clone())
+    });
+    each.collect()
+}
+
 /// Where a replay has got to.
 pub(crate) struct States<S> {
     pub(crate) last: S,

@@ -235,3 +235,49 @@ impl Invented for Txn {
         all
     }
 }
+
+/// Transactions that append elements, each once, and read.
+pub(crate) struct Appends;
+
+impl Model for Appends {
+    type Input = txn::Input;
+    type Output = txn::Output;
+    type State = <Txn as Model>::State;
+    fn initial(&self) -> Self::State {
+        Txn.initial()
+    }
+    fn step(&self, s: &Self::State, i: &txn::Input, o: Option<&txn::Output>) -> Step<Self::State> {
+        Txn.step(s, i, o)
+    }
+    fn describe(&self, i: &txn::Input, o: Option<&txn::Output>) -> String {
+        Txn.describe(i, o)
+    }
+    fn describe_state(&self, s: &Self::State) -> String {
+        Txn.describe_state(s)
+    }
+}
+
+impl Invented for Appends {
+    fn input(&self, dice: &mut Dice, number: i64) -> txn::Input {
+        let micro = |dice: &mut Dice, which: i64| {
+            let key = ["x", "y"][dice.below(2) as usize].into();
+            match dice.below(2) {
+                0 => txn::Micro::Read(key),
+                _ => txn::Micro::Append(key, Value::Int(10 * number + which)),
+            }
+        };
+        (0..1 + dice.below(2)).map(|which| micro(dice, which as i64)).collect()
+    }
+    /// Reads of what could be there: lists of some of the elements.
+    fn outputs(&self, dice: &mut Dice, input: &txn::Input) -> Vec<txn::Output> {
+        let list = |dice: &mut Dice| -> Value {
+            let length = dice.below(3);
+            let elements: Vec<_> = (0..length)
+                .map(|_| Value::Int(10 * (1 + dice.below(4) as i64) + dice.below(2) as i64))
+                .collect();
+            if elements.is_empty() { Value::Nil } else { elements.into() }
+        };
+        let reads = input.iter().filter(|micro| matches!(micro, txn::Micro::Read(_))).count();
+        (0..60).map(|_| (0..reads).map(|_| list(dice)).collect()).collect()
+    }
+}
