@@ -8,7 +8,7 @@ use quorate_contracts::{RequestId, ServiceOutput, Time};
 
 use super::connection::PendingWrite;
 use super::statistics::LastRequest;
-use super::{ConnectionId, Outputs, PROPOSE_AGAIN, Server};
+use super::{ConnectionId, Outputs, PROBE_AGAIN, Server};
 use crate::command::{ErrorCode, Event, OpReply, Outcome};
 use crate::tree::{Tree, permits, perms};
 use crate::wire::{
@@ -97,7 +97,7 @@ impl Server {
     fn fill_gap(&mut self, now: Time, connection: ConnectionId, out: &mut Outputs) {
         if let Some(known) = self.connections.get_mut(&connection)
             && !known.held
-            && !known.was_repeated(now, PROPOSE_AGAIN)
+            && !known.was_repeated(now, PROBE_AGAIN)
         {
             out.extend(known.propose_again(now).cloned().map(ServiceOutput::Propose));
         }
@@ -108,7 +108,6 @@ impl Server {
         let Some(known) = self.connections.get_mut(&connection) else { return };
         if known.has_caught_up() | std::mem::take(&mut known.held) {
             out.extend(known.propose_again(now).cloned().map(ServiceOutput::Propose));
-            known.forget_retries();
         }
     }
 

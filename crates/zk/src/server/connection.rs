@@ -182,6 +182,11 @@ impl Connection {
         self.oldest_proposed().is_some_and(|at| now >= at + patience)
     }
 
+    /// Nobody answered: the next wait is longer.
+    pub(super) fn wait_longer(&mut self) {
+        self.retries += 1;
+    }
+
     /// When the oldest of them was proposed last.
     fn oldest_proposed(&self) -> Option<Time> {
         match (&self.stage, self.waiting.front()) {
@@ -193,7 +198,6 @@ impl Connection {
 
     /// All that it waits for is to be proposed again, in order.
     pub(super) fn propose_again(&mut self, now: Time) -> impl Iterator<Item = &Proposal> {
-        self.retries += 1;
         self.repeated = Some(now);
         self.proposed_at(now);
         let may = self.may_propose();
@@ -202,7 +206,6 @@ impl Connection {
 
     /// The first one is to be proposed again, to see whether it is refused again.
     pub(super) fn probe(&mut self, now: Time) -> Option<&Proposal> {
-        self.retries += 1;
         self.proposed_at(now);
         self.proposals().next()
     }

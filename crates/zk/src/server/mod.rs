@@ -374,9 +374,14 @@ impl Server {
     /// others may follow.
     fn propose_overdue_again(&mut self, now: Time, out: &mut Outputs) {
         for connection in self.connections.values_mut() {
-            if connection.held && connection.is_overdue(now, PROBE_AGAIN) {
+            let patience = if connection.held { PROBE_AGAIN } else { PROPOSE_AGAIN };
+            if !connection.is_overdue(now, patience) {
+                continue;
+            }
+            connection.wait_longer();
+            if connection.held {
                 out.extend(connection.probe(now).cloned().map(ServiceOutput::Propose));
-            } else if !connection.held && connection.is_overdue(now, PROPOSE_AGAIN) {
+            } else {
                 out.extend(connection.propose_again(now).cloned().map(ServiceOutput::Propose));
             }
         }

@@ -64,6 +64,20 @@ fn a_gap_is_filled() {
     assert!(!bench.is_closed(client));
 }
 
+/// ZK-6: what is proposed to a new leader is lost too, and a later write is not: the gap is filled a moment later.
+#[test]
+fn a_gap_after_a_leader_change() {
+    let mut bench = Bench::new(2);
+    let (client, _) = bench.client(1);
+    bench.set(client, 1, "/zookeeper", "a");
+    bench.elect(0, 2);
+    bench.proposed.clear();
+    bench.pass(250);
+    bench.set(client, 2, "/zookeeper", "b");
+    bench.settle();
+    assert_eq!(bench.story(client), ["1 ok", "2 ok"]);
+}
+
 /// ZK-6: a busy leader refuses some of a pipeline: its client notices only that it takes longer.
 #[test]
 fn a_refusal_in_the_middle_of_a_pipeline() {
