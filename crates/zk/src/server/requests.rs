@@ -145,7 +145,7 @@ impl Server {
         }
     }
 
-    /// Only `digest` (and `world`, `ip`, which prove nothing) are known; several add up.
+    /// Only `digest` (and `ip`, which proves nothing new) are known; several add up.
     fn authenticate(
         &mut self,
         connection: ConnectionId,
@@ -157,8 +157,8 @@ impl Server {
     ) {
         let header = RequestHeader { xid: xid::AUTH, ..header };
         let proven = match scheme {
-            "digest" => std::str::from_utf8(data).ok().and_then(digest_identity).map(Some),
-            "world" | "ip" => Some(None),
+            "digest" => std::str::from_utf8(data).ok().map(digest_identity).map(Some),
+            "ip" => Some(None),
             _ => None,
         };
         let held: usize = self.identities(connection).iter().map(|known| known.id.len()).sum();
@@ -238,12 +238,12 @@ impl Server {
     }
 }
 
-/// `user:password` as the scheme knows it: `user:base64(sha1(user:password))`.
-pub(crate) fn digest_identity(user_and_password: &str) -> Option<Identity> {
-    let (user, _) = user_and_password.split_once(':')?;
+/// `user:password` as the scheme knows it: `user:base64(sha1(user:password))`. Without a colon all of it is the user.
+pub(crate) fn digest_identity(user_and_password: &str) -> Identity {
+    let user = user_and_password.split(':').next().unwrap_or_default();
     let hash = Sha1::digest(user_and_password.as_bytes());
     let hash = base64::engine::general_purpose::STANDARD.encode(hash);
-    Some(Identity { scheme: "digest".into(), id: format!("{user}:{hash}") })
+    Identity { scheme: "digest".into(), id: format!("{user}:{hash}") }
 }
 
 #[cfg(test)]
@@ -251,7 +251,8 @@ mod tests {
     /// ZooKeeper's documentation gives this digest for `super:test`.
     #[test]
     fn digests_are_zookeepers() {
-        let identity = super::digest_identity("super:test").expect("it has a colon");
+        let identity = super::digest_identity("super:test");
         assert_eq!(identity.id, "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
+        assert!(super::digest_identity("nobody").id.starts_with("nobody:"));
     }
 }

@@ -236,3 +236,25 @@ fn reconfig_is_refused() {
         assert_eq!(bench.story(client), [format!("1 error {expected}")], "{joining} {version}");
     }
 }
+
+/// ZK-18: which schemes prove something: digest, also without a colon; world and unknown ones end the connection.
+#[test]
+fn schemes_of_auth() {
+    let mut bench = Bench::new(1);
+    for (scheme, data, expected) in [
+        ("digest", "nocolon", "-4 ok"),
+        ("ip", "", "-4 ok"),
+        ("world", "anyone", "-4 error -115"),
+        ("nosuch", "x", "-4 error -115"),
+        ("super", "", "-4 error -115"),
+    ] {
+        let (client, _) = bench.client(0);
+        bench.ask(client, -4, opcode::AUTH, |out| {
+            out.int(0);
+            out.str(scheme);
+            out.buffer(Some(data.as_bytes()));
+        });
+        assert_eq!(bench.story(client), [expected], "{scheme}");
+        assert_eq!(bench.is_closed(client), expected != "-4 ok", "{scheme}");
+    }
+}
