@@ -89,16 +89,51 @@ impl StateMachine for Ledger {
     }
 }
 
-/// What one server does for those who write: it proposes until it sees the value applied. The ledger
-/// takes a value once, so that proposing it twice is harmless.
+/// What one server does for those who write and read. It proposes until it sees the value applied: the ledger
+/// takes a value once, so that proposing it twice is harmless. A read waits until the state here is up to date.
 #[derive(Debug)]
 pub struct Clerk {
     node: NodeId,
     next: RequestId,
     pending: BTreeMap<RequestId, u64>,
+    /// Reads that wait, by the barrier that they wait for.
+    reads: BTreeMap<RequestId, u64>,
     propose_again_at: Option<Time>,
     /// Doubled each time: a cluster that is only slow must not drown in what it has already.
     patience: Duration,
+}
+
+/// What a client asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ask {
+    /// Write this value, which nobody wrote before.
+    Write(u64),
+    /// How many values there are. The number tells the reads apart.
+    Read(u64),
+}
+
+/// What it is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// This value is written.
+    Written {
+        /// The value.
+        value: u64,
+        /// How many values there were by then: it is one of them.
+        length: usize,
+    },
+    /// What a read found.
+    Read {
+        /// As asked.
+        read: u64,
+        /// How many values there were.
+        length: usize,
+    },
+    /// Nobody could say: nothing was read.
+    ReadRefused {
+        /// As asked.
+        read: u64,
+    },
 }
 
 /// Pending values are proposed again after this silence, at first.
@@ -107,8 +142,35 @@ const PATIENCE: Duration = Duration::from_millis(700);
 impl Clerk {
     /// A clerk of this server whose request ids begin at a number of this life's own.
     pub fn new(node: NodeId, seed: u64) -> Self {
-        let next = RequestId(seed & !0xffff_ffff);
-        Self { node, next, pending: BTreeMap::new(), propose_again_at: None, patience: PATIENCE }
+        Self {
+            node,
+            next: RequestId(seed & !0xffff_ffff),
+            pending: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            propose_again_at: None,
+            patience: PATIENCE,
+        }
+    }
+
+    fn new_id(&mut self) -> RequestId {
+        let id = self.next;
+        self.next = id.next();
+        id
+    }
+
+    fn asked(&mut self, now: Time, ask: Ask, out: &mut Vec<ServiceOutput<Self>>) {
+        let id = self.new_id();
+        match ask {
+            Ask::Write(value) => {
+                self.pending.insert(id, value);
+                self.propose_again_at.get_or_insert(now + PATIENCE);
+                out.push(self.propose(id, value));
+            }
+            Ask::Read(read) => {
+                self.reads.insert(id, read);
+                out.push(ServiceOutput::ReadBarrier { id });
+            }
+        }
     }
 
     fn propose(&self, id: RequestId, value: u64) -> ServiceOutput<Self> {
@@ -123,10 +185,11 @@ impl Clerk {
 
     /// Tells the writers of those pending values that are in the ledger.
     fn answer_known(&mut self, ledger: &Ledger, out: &mut Vec<ServiceOutput<Self>>) {
+        let length = ledger.values.len();
         self.pending.retain(|_, value| {
             let known = ledger.known.contains(value);
             if known {
-                out.push(ServiceOutput::Reply(*value));
+                out.push(ServiceOutput::Reply(Told::Written { value: *value, length }));
             }
             !known
         });
@@ -149,10 +212,8 @@ impl Wire for Silence {
 impl Service for Clerk {
     type Machine = Ledger;
     type Message = Silence;
-    /// Write this value.
-    type Request = u64;
-    /// This value is written.
-    type Reply = u64;
+    type Request = Ask;
+    type Reply = Told;
 
     fn deadline(&self) -> Option<(Time, &'static str)> {
         self.propose_again_at.map(|at| (at, "propose again"))
@@ -165,18 +226,23 @@ impl Service for Clerk {
         ledger: &Ledger,
         out: &mut Vec<ServiceOutput<Self>>,
     ) {
+        let length = ledger.values.len();
         match input {
-            ServiceInput::Requested(value) => {
-                let id = self.next;
-                self.next = id.next();
-                self.pending.insert(id, value);
-                self.propose_again_at.get_or_insert(now + PATIENCE);
-                out.push(self.propose(id, value));
-            }
+            ServiceInput::Requested(ask) => self.asked(now, ask, out),
             ServiceInput::Applied { id: Some(id), .. } => {
                 if let Some(value) = self.pending.remove(&id) {
                     self.patience = PATIENCE;
-                    out.push(ServiceOutput::Reply(value));
+                    out.push(ServiceOutput::Reply(Told::Written { value, length }));
+                }
+            }
+            ServiceInput::ReadReady { id } => {
+                if let Some(read) = self.reads.remove(&id) {
+                    out.push(ServiceOutput::Reply(Told::Read { read, length }));
+                }
+            }
+            ServiceInput::ReadRefused { id, .. } => {
+                if let Some(read) = self.reads.remove(&id) {
+                    out.push(ServiceOutput::Reply(Told::ReadRefused { read }));
                 }
             }
             ServiceInput::Restored => self.answer_known(ledger, out),

@@ -7,7 +7,9 @@ use quorate_contracts::{
     Entry, EntryId, Gate, Input, LogIndex, NodeId, Output, Process, Record, Recovered, Service,
     SnapshotInput, Time, When,
 };
-use quorate_raft::{Body, Config, Replica, ReplicaMessage, ReplicaReply, ReplicaRequest};
+use quorate_raft::{
+    Body, Config, Replica, ReplicaMessage, ReplicaReply, ReplicaRequest, TransferOutcome,
+};
 
 use crate::situations::Before;
 use crate::traffic::{describe, is_request};
@@ -77,6 +79,18 @@ where
         Ok(reachable)
     }
 
+    /// A server is asked to hand leadership over, to that voter or to the best one (RAFT-7). What comes of it is in
+    /// the trace.
+    pub fn transfer(&mut self, node: NodeId, to: Option<NodeId>) -> Checked {
+        let Some(state) = self.nodes.get_mut(&node) else { return Ok(()) };
+        if state.process.is_none() || state.paused_until > self.now {
+            return Ok(());
+        }
+        state.transferring = true;
+        let done = self.step(node, Input::Requested(ReplicaRequest::Transfer(to)));
+        self.caught(done)
+    }
+
     /// Lets everything happen that is due by `until`.
     pub fn run_until(&mut self, until: Time) -> Checked {
         while let Some((at, event)) = self.queue.pop_until(until) {
@@ -121,6 +135,7 @@ where
         let mut config = Config::new(id, voters);
         config.timing = self.options.timing;
         config.limits = self.options.limits;
+        config.lease = self.options.lease;
         if recovered.snapshot.is_some() {
             self.situations.reach(Situation::StartedFromSnapshot);
         }
@@ -252,6 +267,7 @@ where
                 self.gate(id, when, Leaving::Reply(reply))?;
             }
             Output::Reply { reply: ReplicaReply::Transfer(outcome), .. } => {
+                self.transferred(id, outcome);
                 self.say(Some(id), || format!("transfer: {outcome:?}"));
             }
             Output::Reply { reply: ReplicaReply::Members(outcome), .. } => {
@@ -268,6 +284,17 @@ where
             }
         }
         Ok(())
+    }
+
+    fn transferred(&mut self, id: NodeId, outcome: TransferOutcome) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.transferring = false;
+        }
+        match outcome {
+            TransferOutcome::SteppedDown { .. } => self.situations.reach(Situation::TransferDone),
+            TransferOutcome::TimedOut { .. } => self.situations.reach(Situation::TransferTimedOut),
+            _ => {}
+        }
     }
 
     fn gate(&mut self, id: NodeId, when: When, output: Leaving<S>) -> Checked {
@@ -299,6 +326,10 @@ where
     fn send(&mut self, from: NodeId, to: NodeId, message: MessageOf<S>) -> Checked {
         if let ReplicaMessage::Raft(raft) = &message {
             self.safety.leaves(from, to, raft)?;
+            let transferring = self.nodes.get(&from).is_some_and(|node| node.transferring);
+            if transferring && matches!(raft.body, Body::ReadAnswer { .. }) {
+                self.situations.reach(Situation::ReadDuringTransfer);
+            }
         }
         if self.options.measure {
             self.traffic.leaves(&message);

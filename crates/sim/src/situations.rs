@@ -52,6 +52,14 @@ situations! {
     PreVoteDenied: "a pre-vote was denied",
     /// Thesis, 3.10.
     TransferAsked: "a leader asked another server to take over",
+    /// RAFT-7.
+    TransferDone: "leadership was handed over on request",
+    /// RAFT-7.
+    TransferTimedOut: "a transfer did not come about in time",
+    /// RAFT-7, RAFT-21.
+    ReadDuringTransfer: "a read was answered during a transfer",
+    /// RAFT-21.
+    ReadElsewhere: "a follower asked the leader for an index to read at",
     /// RAFT-13: what a follower lacks is no longer in memory.
     EntriesFromDisk: "entries were read back from the disk",
     /// RAFT-18.
@@ -147,6 +155,7 @@ impl Situations {
         match &message.body {
             Body::Vote { pre_vote: true, granted: false } => self.reach(Situation::PreVoteDenied),
             Body::TimeoutNow => self.reach(Situation::TransferAsked),
+            Body::ReadRequest { .. } => self.reach(Situation::ReadElsewhere),
             Body::InstallSnapshot { meta, offset, .. } => {
                 if meta.last.index <= at.commit() {
                     self.reach(Situation::StaleSnapshot);

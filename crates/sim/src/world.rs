@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_contracts::{Gate, NodeId, Random, Recovered, Service, StateMachine, Time};
-use quorate_raft::{Limits, Replica, ReplicaMessage, Timing};
+use quorate_raft::{Lease, Limits, Replica, ReplicaMessage, Timing};
 
 use crate::drive::{Event, Gated};
 use crate::queue::Queue;
@@ -27,6 +27,8 @@ pub struct WorldOptions {
     pub timing: Timing,
     /// Raft's bounds.
     pub limits: Limits,
+    /// Whether reads may rest on clocks.
+    pub lease: Option<Lease>,
     /// How much a clock may run fast or slow, in millionths.
     pub drift_ppm_max: u64,
     /// Keep everything that happens, to be shown or written to a file.
@@ -43,6 +45,7 @@ impl Default for WorldOptions {
             store: StoreOptions::default(),
             timing: Timing::default(),
             limits: Limits::default(),
+            lease: None,
             drift_ppm_max: 0,
             trace: false,
             measure: false,
@@ -85,6 +88,8 @@ pub(crate) struct Node<S: Service> {
     pub(crate) wake_at: Option<Time>,
     /// Stopped (SIGSTOP) until then.
     pub(crate) paused_until: Time,
+    /// It is handing leadership over.
+    pub(crate) transferring: bool,
 }
 
 impl<S: Service> World<S>
@@ -129,6 +134,7 @@ where
                 life: 0,
                 wake_at: None,
                 paused_until: Time::ZERO,
+                transferring: false,
             };
             world.nodes.insert(id, node);
             world.start(id, Recovered::default());
@@ -225,6 +231,7 @@ where
         node.life += 1;
         node.wake_at = None;
         node.paused_until = Time::ZERO;
+        node.transferring = false;
         let fate = node.store.crash();
         if fate.lost > 0 {
             self.situations.reach(Situation::UnsyncedLost);

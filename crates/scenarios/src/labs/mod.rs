@@ -110,6 +110,7 @@ impl Row {
             store,
             timing: TIMING,
             limits,
+            lease: None,
             drift_ppm_max: 0,
             trace,
             measure: true,

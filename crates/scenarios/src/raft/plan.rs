@@ -16,6 +16,10 @@ pub(super) const TICK: Duration = Duration::from_millis(20);
 pub(super) enum Deed {
     /// A client of this server writes a value that nobody wrote before.
     Write { node: NodeId, value: u64 },
+    /// A client of this server reads; the number tells the reads apart.
+    Read { node: NodeId, read: u64 },
+    /// Whoever leads is asked to hand over, to this server or to the best one.
+    Transfer { to: Option<NodeId> },
     /// A server dies; the others see its connections close, or do not.
     Crash { node: NodeId, noticed: bool },
     /// It starts again, if it is down.
@@ -50,7 +54,7 @@ pub(super) fn draw(weather: &Weather, random: &Random, end: Time) -> Vec<Planned
     let mut nemesis = Nemesis { random: random.derive("nemesis"), weather };
     let mut writers = random.derive("writers");
     let mut plan = Vec::new();
-    let mut value = 1;
+    let (mut value, mut read) = (1, 1);
     let mut at = Time::ZERO;
     while at < end {
         nemesis.act(|deed| plan.push(Planned { at, deed }));
@@ -58,6 +62,11 @@ pub(super) fn draw(weather: &Weather, random: &Random, end: Time) -> Vec<Planned
             let node = NodeId(1 + writers.below(weather.nodes));
             plan.push(Planned { at, deed: Deed::Write { node, value } });
             value += 1;
+        }
+        if writers.chance_ppm(weather.read_ppm) {
+            let node = NodeId(1 + writers.below(weather.nodes));
+            plan.push(Planned { at, deed: Deed::Read { node, read } });
+            read += 1;
         }
         at += TICK;
     }
@@ -90,6 +99,10 @@ impl Nemesis<'_> {
         }
         if self.random.chance_ppm(heal_ppm) {
             does(Deed::Heal);
+        }
+        if self.random.chance_ppm(self.weather.transfer_ppm) {
+            let to = self.random.chance_ppm(500_000).then(|| self.node());
+            does(Deed::Transfer { to });
         }
         if self.random.chance_ppm(self.weather.slow_disk_ppm) {
             does(Deed::Disk { node: self.node(), slow: self.random.chance_ppm(500_000) });
@@ -131,6 +144,9 @@ impl fmt::Display for Deed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Write { node, value } => write!(f, "write {value} at {node}"),
+            Self::Read { node, read } => write!(f, "read {read} at {node}"),
+            Self::Transfer { to: Some(to) } => write!(f, "transfer to {to}"),
+            Self::Transfer { to: None } => f.write_str("transfer to the best"),
             Self::Crash { node, noticed: true } => write!(f, "crash {node}, noticed"),
             Self::Crash { node, noticed: false } => write!(f, "crash {node}, silently"),
             Self::Restart { node } => write!(f, "restart {node}"),

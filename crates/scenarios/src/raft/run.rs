@@ -9,7 +9,7 @@ use quorate_sim::{MessageFault, NetworkOptions, StoreOptions, World};
 use super::plan::{Deed, Planned, TICK};
 use super::weather::Weather;
 use super::{NAME, STORM};
-use crate::ledger::{Clerk, Ledger};
+use crate::ledger::{Ask, Clerk, Ledger, Told};
 use crate::{Failure, Report, Summary};
 
 /// How long recovery may take once faults have stopped.
@@ -31,6 +31,10 @@ pub(super) struct Run {
     acknowledged: BTreeSet<u64>,
     /// Values that somebody asked for: nothing else may ever be in the ledger.
     asked: BTreeSet<u64>,
+    /// The longest ledger that anybody was told of.
+    told_length: usize,
+    /// Reads under way, with what had been told when they began: they may find no less.
+    reads: BTreeMap<u64, usize>,
 }
 
 impl Run {
@@ -43,7 +47,14 @@ impl Run {
         if record {
             world.network().record();
         }
-        Self { script, world, acknowledged: BTreeSet::new(), asked: BTreeSet::new() }
+        Self {
+            script,
+            world,
+            acknowledged: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            told_length: 0,
+            reads: BTreeMap::new(),
+        }
     }
 
     pub(super) fn run(&mut self) -> Result<(), Failure> {
@@ -64,18 +75,23 @@ impl Run {
     fn storm(&mut self) -> Result<(), Failure> {
         for Planned { at, deed } in std::mem::take(&mut self.script.plan) {
             self.world.run_until(at)?;
-            self.collect();
+            self.collect()?;
             self.perform(&deed)?;
         }
         self.world.run_until(Time::ZERO + STORM)?;
-        self.collect();
-        Ok(())
+        self.collect()
     }
 
     fn perform(&mut self, deed: &Deed) -> Result<(), Failure> {
         let world = &mut self.world;
         match deed {
             Deed::Write { node, value } => self.write(*node, *value)?,
+            Deed::Read { node, read } => self.read(*node, *read)?,
+            Deed::Transfer { to } => {
+                if let Some(leader) = world.leader() {
+                    world.transfer(leader, *to)?;
+                }
+            }
             Deed::Crash { node, noticed } => world.crash(*node, *noticed),
             Deed::Restart { node } => world.restart(*node),
             Deed::Stop { node, duration } => world.pause(*node, *duration),
@@ -107,15 +123,46 @@ impl Run {
     fn write(&mut self, node: NodeId, value: u64) -> Result<(), Failure> {
         self.world.say(Some(node), || format!("is asked to write {value}"));
         self.asked.insert(value);
-        self.world.request(node, value)?;
+        self.world.request(node, Ask::Write(value))?;
         Ok(())
     }
 
-    fn collect(&mut self) {
-        for (node, value) in self.world.take_replies() {
-            self.world.say(Some(node), || format!("tells that {value} is written"));
-            self.acknowledged.insert(value);
+    fn read(&mut self, node: NodeId, read: u64) -> Result<(), Failure> {
+        self.world.say(Some(node), || format!("is asked for read {read}"));
+        self.reads.insert(read, self.told_length);
+        self.world.request(node, Ask::Read(read))?;
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<(), Failure> {
+        for (node, told) in self.world.take_replies() {
+            self.world.say(Some(node), || format!("tells {told:?}"));
+            match told {
+                Told::Written { value, length } => {
+                    self.acknowledged.insert(value);
+                    self.told_length = self.told_length.max(length);
+                }
+                Told::Read { read, length } => self.read_found(node, read, length)?,
+                Told::ReadRefused { read } => {
+                    self.reads.remove(&read);
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// Linearizable reads (RAFT-21), in O(1): the ledger only grows, so a read must find at least as much as anybody
+    /// had been told of when it began, by a write or by a read.
+    fn read_found(&mut self, node: NodeId, read: u64, length: usize) -> Result<(), Failure> {
+        let floor = self.reads.remove(&read).unwrap_or(0);
+        self.told_length = self.told_length.max(length);
+        if length >= floor {
+            return Ok(());
+        }
+        let what = format!(
+            "read {read} at {node} found {length} values, though {floor} had been told of before it began"
+        );
+        Err(Failure::safety("reads are up to date", what))
     }
 
     /// Faults stop; everything must come good.
@@ -134,7 +181,7 @@ impl Run {
         }
         loop {
             self.world.run_for(TICK)?;
-            self.collect();
+            self.collect()?;
             let written = (first..first + 3).all(|value| self.acknowledged.contains(&value));
             match self.disagreement() {
                 None if written => return self.nothing_is_lost(),

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use quorate_contracts::Random;
-use quorate_raft::{Limits, Timing};
+use quorate_raft::{Lease, Limits, Timing};
 use quorate_sim::{NetworkOptions, Passage, StoreOptions, WorldOptions};
 
 /// The faults of one run.
@@ -27,6 +27,10 @@ pub(super) struct Weather {
     pub(super) heal_ppm: u32,
     pub(super) restart_ppm: u32,
     pub(super) write_ppm: u32,
+    pub(super) read_ppm: u32,
+    pub(super) transfer_ppm: u32,
+    /// Reads may rest on leases.
+    leases: bool,
     /// Snapshots after this many bytes of log.
     snapshot_log_bytes: u64,
     snapshot_piece_bytes: usize,
@@ -46,7 +50,7 @@ impl Weather {
         };
         let (loss_ppm, duplicate_ppm, late_ppm) = (some(200_000), some(100_000), some(50_000));
         let (crash_ppm, stop_ppm, partition_ppm) = (some(20_000), some(10_000), some(20_000));
-        let slow_disk_ppm = some(10_000);
+        let (slow_disk_ppm, transfer_ppm, read_ppm) = (some(10_000), some(20_000), some(800_000));
         Self {
             nodes: [3, 3, 5, 5, 4, 7][random.below(6) as usize],
             loss_ppm,
@@ -61,6 +65,9 @@ impl Weather {
             heal_ppm: random.between(5_000, 60_000) as u32,
             restart_ppm: random.between(10_000, 100_000) as u32,
             write_ppm: random.between(50_000, 900_000) as u32,
+            read_ppm,
+            transfer_ppm,
+            leases: random.chance_ppm(400_000),
             snapshot_log_bytes: if random.chance_ppm(600_000) {
                 random.between(500, 20_000)
             } else {
@@ -82,6 +89,7 @@ impl Weather {
         let variants = [
             Self { slow_disks: false, ..*self },
             Self { drift_ppm_max: 0, ..*self },
+            Self { leases: false, ..*self },
             Self { snapshot_log_bytes: 1 << 30, ..*self },
             Self { append_bytes: 1 << 20, window_messages: 128, ..*self },
             Self { memory_bytes: 1 << 20, tail_entries: 1_000, ..*self },
@@ -110,7 +118,11 @@ impl Weather {
         };
         let timing = if self.short_timers { SHORT } else { Timing::default() };
         let (nodes, drift_ppm_max) = (self.nodes, self.drift_ppm_max);
-        WorldOptions { nodes, network, store, limits, timing, drift_ppm_max, trace, measure: false }
+        // One clock may be that much fast while the other is that much slow; a little more, since rates multiply.
+        let lease = Lease { drift_ppm: 2 * drift_ppm_max as u32 * 11 / 10 };
+        let lease = self.leases.then_some(lease);
+        let measure = false;
+        WorldOptions { nodes, network, store, limits, timing, lease, drift_ppm_max, trace, measure }
     }
 
     /// A disk of this weather.
@@ -137,7 +149,7 @@ impl fmt::Display for Weather {
         write!(
             f,
             "{} nodes; loss {:.1} %, doubled {:.1} %, late {:.1} %; per tick: crash {:.1} %, \
-             stop {:.1} %, partition {:.1} %, slow disk {:.1} %; {}{}drift {} ppm; snapshot every {} B of log",
+             stop {:.1} %, partition {:.1} %, slow disk {:.1} %, transfer {:.1} %; {}{}{}drift {} ppm; snapshot every {} B of log",
             self.nodes,
             percent(self.loss_ppm),
             percent(self.duplicate_ppm),
@@ -146,6 +158,8 @@ impl fmt::Display for Weather {
             percent(self.stop_ppm),
             percent(self.partition_ppm),
             percent(self.slow_disk_ppm),
+            percent(self.transfer_ppm),
+            if self.leases { "leases; " } else { "" },
             if self.slow_disks { "slow disks; " } else { "" },
             if self.short_timers { "short timers; " } else { "" },
             self.drift_ppm_max,
