@@ -1,7 +1,7 @@
 //! `quorate sim`: scenarios in the simulator.
 
 mod campaign;
-mod lab;
+mod catalogue;
 
 use std::fs;
 use std::io::Write;
@@ -9,10 +9,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use quorate_scenarios::{RunOptions, Situation, TraceEvent, raft};
+use quorate_scenarios::{RunOptions, Situation, TraceEvent, labs, lessons, raft};
 
 use crate::failure::{Done, Failure, Kind, tell};
 use campaign::{Seeds, Total};
+use catalogue::Catalogue;
 
 /// Run a scenario in the simulator; exits with 1 if a promise was broken
 #[derive(Subcommand)]
@@ -20,7 +21,9 @@ pub(crate) enum Sim {
     /// Raft alone, under every fault: crashes, partitions, loss, slow disks, bad clocks
     Raft(Storm),
     /// The public tests of the MIT 6.824 Raft labs, 2A to 2D, with their limits
-    Lab(lab::Lab),
+    Lab(Catalogue),
+    /// What users of other implementations of Raft were hit by, each under the name of its issue
+    Lesson(Catalogue),
 }
 
 /// Seeds to run
@@ -78,7 +81,8 @@ impl Sim {
     pub(crate) fn run(self) -> Result<Done, Failure> {
         match self {
             Self::Raft(storm) => storm.run(),
-            Self::Lab(lab) => lab.run(),
+            Self::Lab(tests) => tests.run(labs::NAME, labs::CATALOGUE),
+            Self::Lesson(tests) => tests.run(lessons::NAME, lessons::CATALOGUE),
         }
     }
 }

@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | [`raft`] | a [`ledger`] of unique values on three to seven servers, under every fault of the world |
 //! | [`labs`] | every test of the MIT 6.824 Raft labs, under its own name |
+//! | [`lessons`] | what users of other implementations were hit by |
 //!
 //! A run is a function of its seed. A failure prints a [`Report`] with the line that replays it, after it was made
 //! as small as it gets.
 
 pub mod labs;
 pub mod ledger;
+pub mod lessons;
 pub mod raft;
 mod report;
 mod shrink;

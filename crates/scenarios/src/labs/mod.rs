@@ -10,8 +10,8 @@ mod a;
 mod b;
 mod c;
 mod d;
-mod service;
-mod tester;
+pub(crate) mod service;
+pub(crate) mod tester;
 
 use std::time::Duration;
 
@@ -26,14 +26,18 @@ use tester::{Checked, Lab, TEST_MAX};
 /// The scenario's name.
 pub const NAME: &str = "lab";
 
-/// One test of the labs.
+/// One test under the labs' tester.
 #[derive(Clone, Copy)]
 pub struct Row {
-    /// Its name in the labs.
+    /// Its name.
     pub name: &'static str,
-    servers: u64,
-    network: NetworkOptions,
-    test: fn(&mut Lab) -> Checked,
+    /// The catalogue that it is in, as on the command line.
+    pub(crate) catalogue: &'static str,
+    pub(crate) servers: u64,
+    pub(crate) network: NetworkOptions,
+    /// What differs from the ordinary world of the labs.
+    pub(crate) tweak: fn(&mut WorldOptions),
+    pub(crate) test: fn(&mut Lab) -> Checked,
 }
 
 const RELIABLE: NetworkOptions = NetworkOptions::LABRPC;
@@ -45,7 +49,17 @@ const fn row(
     network: NetworkOptions,
     test: fn(&mut Lab) -> Checked,
 ) -> Row {
-    Row { name, servers, network, test }
+    Row { name, catalogue: NAME, servers, network, tweak: |_| {}, test }
+}
+
+/// A test of lab 2D: the service asks for a snapshot after every tenth command.
+const fn snapshots(
+    name: &'static str,
+    network: NetworkOptions,
+    test: fn(&mut Lab) -> Checked,
+) -> Row {
+    let tweak = |options: &mut WorldOptions| options.limits.snapshot_entries = 10;
+    Row { name, catalogue: NAME, servers: 3, network, tweak, test }
 }
 
 /// All of them, in the labs' order.
@@ -71,13 +85,13 @@ pub const CATALOGUE: &[Row] = &[
     row("TestFigure8Unreliable2C", 5, UNRELIABLE, c::figure8_unreliable),
     row("TestReliableChurn2C", 5, RELIABLE, c::churn),
     row("TestUnreliableChurn2C", 5, UNRELIABLE, c::churn),
-    row("TestSnapshotBasic2D", 3, RELIABLE, d::snapshot_basic),
-    row("TestSnapshotInstall2D", 3, RELIABLE, d::snapshot_install),
-    row("TestSnapshotInstallUnreliable2D", 3, UNRELIABLE, d::snapshot_install),
-    row("TestSnapshotInstallCrash2D", 3, RELIABLE, d::snapshot_install_crash),
-    row("TestSnapshotInstallUnCrash2D", 3, UNRELIABLE, d::snapshot_install_crash),
-    row("TestSnapshotAllCrash2D", 3, RELIABLE, d::snapshot_all_crash),
-    row("TestSnapshotInit2D", 3, RELIABLE, d::snapshot_init),
+    snapshots("TestSnapshotBasic2D", RELIABLE, d::snapshot_basic),
+    snapshots("TestSnapshotInstall2D", RELIABLE, d::snapshot_install),
+    snapshots("TestSnapshotInstallUnreliable2D", UNRELIABLE, d::snapshot_install),
+    snapshots("TestSnapshotInstallCrash2D", RELIABLE, d::snapshot_install_crash),
+    snapshots("TestSnapshotInstallUnCrash2D", UNRELIABLE, d::snapshot_install_crash),
+    snapshots("TestSnapshotAllCrash2D", RELIABLE, d::snapshot_all_crash),
+    snapshots("TestSnapshotInit2D", RELIABLE, d::snapshot_init),
 ];
 
 /// Timers that the labs' budgets suit: a leader within five seconds of a failure, some tens of heartbeats a second at
@@ -93,28 +107,23 @@ const TIMING: Timing = Timing {
 
 impl Row {
     fn world(&self, trace: bool) -> WorldOptions {
-        let store = StoreOptions {
+        let instant = StoreOptions {
             sync_min: Duration::ZERO,
             sync_max: Duration::ZERO,
             tail_entries: usize::MAX,
         };
-        let snapshots = self.name.ends_with("2D");
-        let limits = Limits {
-            snapshot_entries: if snapshots { 10 } else { u64::MAX },
-            trailing_entries: 0,
-            ..Limits::default()
-        };
-        WorldOptions {
+        let mut options = WorldOptions {
             nodes: self.servers,
             network: self.network,
-            store,
+            store: instant,
             timing: TIMING,
-            limits,
-            lease: None,
-            drift_ppm_max: 0,
+            limits: Limits { trailing_entries: 0, ..Limits::default() },
             trace,
             measure: true,
-        }
+            ..Default::default()
+        };
+        (self.tweak)(&mut options);
+        options
     }
 
     /// Runs one seed.
@@ -126,7 +135,8 @@ impl Row {
         match guarded(|| self.tested(&mut lab)) {
             Ok(()) => Ok(Summary::of(seed, &lab.world)),
             Err(failure) => {
-                let (name, setting) = (format!("{NAME} --name {}", self.name), self.setting());
+                let name = format!("{} --name {}", self.catalogue, self.name);
+                let setting = self.setting();
                 Err(Box::new(Report::of(name, seed, setting, failure, &lab.world)))
             }
         }

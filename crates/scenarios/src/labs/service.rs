@@ -13,7 +13,7 @@ use crate::ledger::Silence;
 /// The commands applied so far. The labs' index of a command is its place in this list, from 1: our logs also hold
 /// the no-op of each new leader, theirs do not.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Commands {
+pub(crate) struct Commands {
     values: Vec<u64>,
     digest: u64,
     /// A snapshot being taken: how many commands it covers, and how many were written out.
@@ -85,9 +85,9 @@ impl StateMachine for Commands {
     }
 }
 
-/// The labs' `Start`: proposes, and forgets.
+/// The labs' `Start`: proposes, and forgets. Beyond the labs, it reads.
 #[derive(Debug)]
-pub(super) struct Starter {
+pub(crate) struct Starter {
     node: NodeId,
     next: RequestId,
 }
@@ -100,16 +100,28 @@ impl Starter {
 
 /// A command: its value, and how many more bytes it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Command {
-    pub(super) value: u64,
-    pub(super) padding: usize,
+pub(crate) struct Command {
+    pub(crate) value: u64,
+    pub(crate) padding: usize,
 }
+
+/// What is asked of a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ask {
+    /// Propose this.
+    Start(Command),
+    /// How many commands there are, by a read that is up to date.
+    Read,
+}
+
+/// What a read came to: how many commands there are, or that nobody could say.
+pub(crate) type Found = Option<u64>;
 
 impl Service for Starter {
     type Machine = Commands;
     type Message = Silence;
-    type Request = Command;
-    type Reply = std::convert::Infallible;
+    type Request = Ask;
+    type Reply = Found;
 
     fn deadline(&self) -> Option<(Time, &'static str)> {
         None
@@ -119,16 +131,24 @@ impl Service for Starter {
         &mut self,
         _: Time,
         input: ServiceInput<'_, Self>,
-        _: &Commands,
+        commands: &Commands,
         out: &mut Vec<ServiceOutput<Self>>,
     ) {
-        if let ServiceInput::Requested(Command { value, padding }) = input {
-            let id = self.next;
-            self.next = id.next();
-            out.push(ServiceOutput::Propose(Proposal::encode(self.node, id, |out| {
-                out.u64(value);
-                out.raw(&vec![b'x'; padding]);
-            })));
+        let id = self.next;
+        match input {
+            ServiceInput::Requested(Ask::Start(Command { value, padding })) => {
+                out.push(ServiceOutput::Propose(Proposal::encode(self.node, id, |out| {
+                    out.u64(value);
+                    out.raw(&vec![b'x'; padding]);
+                })));
+            }
+            ServiceInput::Requested(Ask::Read) => out.push(ServiceOutput::ReadBarrier { id }),
+            ServiceInput::ReadReady { .. } => {
+                return out.push(ServiceOutput::Reply(Some(commands.len())));
+            }
+            ServiceInput::ReadRefused { .. } => return out.push(ServiceOutput::Reply(None)),
+            _ => return,
         }
+        self.next = id.next();
     }
 }

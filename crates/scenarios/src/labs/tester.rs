@@ -9,38 +9,38 @@ use std::time::Duration;
 use quorate_contracts::{EntryKind, LogIndex, NodeId, Random, Term, Time};
 use quorate_sim::{NetworkOptions, World};
 
-use super::service::{Command, Starter};
+use super::service::{Ask, Command, Starter};
 use crate::Failure;
 
 /// The tester's allowance for an election; not the servers' own timer.
-pub(super) const ELECTION: Duration = Duration::from_millis(1_000);
+pub(crate) const ELECTION: Duration = Duration::from_millis(1_000);
 /// What a test may take in all.
-pub(super) const TEST_MAX: Duration = Duration::from_secs(120);
+pub(crate) const TEST_MAX: Duration = Duration::from_secs(120);
 /// What one agreement may take.
 const ONE_MAX: Duration = Duration::from_secs(10);
 
 /// What a step of a lab comes to.
-pub(super) type Checked<T = ()> = Result<T, Failure>;
+pub(crate) type Checked<T = ()> = Result<T, Failure>;
 
 /// An assertion of a lab that does not hold.
-pub(super) fn failed<T>(what: impl Into<String>) -> Checked<T> {
+pub(crate) fn failed<T>(what: impl Into<String>) -> Checked<T> {
     Err(Failure::liveness("the lab's assertion", what.into()))
 }
 
 /// Asserts what a lab asserts.
-pub(super) fn check(holds: bool, what: impl FnOnce() -> String) -> Checked {
+pub(crate) fn check(holds: bool, what: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { failed(what()) }
 }
 
 /// A command that a leader took: its place, if that leader stays, and the leader's term.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Started {
-    pub(super) index: u64,
-    pub(super) term: Term,
+pub(crate) struct Started {
+    pub(crate) index: u64,
+    pub(crate) term: Term,
 }
 
 /// Something that acts beside the test: a client.
-pub(super) trait Actor {
+pub(crate) trait Actor {
     /// When it acts next; never again if it is done.
     fn at(&self) -> Option<Time>;
     /// What it does then.
@@ -48,50 +48,50 @@ pub(super) trait Actor {
 }
 
 /// A cluster under the labs' tester.
-pub(super) struct Lab {
-    pub(super) world: World<Starter>,
+pub(crate) struct Lab {
+    pub(crate) world: World<Starter>,
     /// The test's own dice.
-    pub(super) random: Random,
+    pub(crate) random: Random,
     connected: BTreeSet<NodeId>,
     servers: u64,
 }
 
 impl Lab {
-    pub(super) fn new(world: World<Starter>, random: Random) -> Self {
+    pub(crate) fn new(world: World<Starter>, random: Random) -> Self {
         let ids = world.ids();
         let servers = ids.len() as u64;
         Self { world, random, connected: ids.into_iter().collect(), servers }
     }
 
     /// All servers.
-    pub(super) fn servers(&self) -> Vec<NodeId> {
+    pub(crate) fn servers(&self) -> Vec<NodeId> {
         self.world.ids()
     }
 
     /// The server `by` places after another, around the circle.
-    pub(super) fn after(&self, node: NodeId, by: u64) -> NodeId {
+    pub(crate) fn after(&self, node: NodeId, by: u64) -> NodeId {
         NodeId((node.0 - 1 + by) % self.servers + 1)
     }
 
-    pub(super) fn any_server(&mut self) -> NodeId {
+    pub(crate) fn any_server(&mut self) -> NodeId {
         NodeId(1 + self.random.below(self.servers))
     }
 
     /// Any command (`rand.Int()`).
-    pub(super) fn any(&mut self) -> u64 {
+    pub(crate) fn any(&mut self) -> u64 {
         self.random.next_u64() >> 1
     }
 
-    pub(super) fn sleep(&mut self, duration: Duration) -> Checked {
+    pub(crate) fn sleep(&mut self, duration: Duration) -> Checked {
         Ok(self.world.run_for(duration)?)
     }
 
-    pub(super) fn sleep_ms(&mut self, millis: u64) -> Checked {
+    pub(crate) fn sleep_ms(&mut self, millis: u64) -> Checked {
         self.sleep(Duration::from_millis(millis))
     }
 
     /// Lets actors act until a time, or until all are done.
-    pub(super) fn act(&mut self, actors: &mut [&mut dyn Actor], until: Time) -> Checked {
+    pub(crate) fn act(&mut self, actors: &mut [&mut dyn Actor], until: Time) -> Checked {
         loop {
             let next = actors.iter().filter_map(|actor| actor.at()).min();
             let Some(at) = next.filter(|at| *at <= until) else { break };
@@ -106,18 +106,18 @@ impl Lab {
         if busy || actors.is_empty() { Ok(self.world.run_until(until)?) } else { Ok(()) }
     }
 
-    pub(super) fn is_connected(&self, node: NodeId) -> bool {
+    pub(crate) fn is_connected(&self, node: NodeId) -> bool {
         self.connected.contains(&node)
     }
 
-    pub(super) fn disconnect(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
+    pub(crate) fn disconnect(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
         for node in nodes {
             self.connected.remove(&node);
             self.world.isolate(node);
         }
     }
 
-    pub(super) fn connect(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
+    pub(crate) fn connect(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
         for node in nodes {
             for other in self.connected.clone().into_iter().filter(|other| *other != node) {
                 self.world.join(node, other);
@@ -126,35 +126,35 @@ impl Lab {
         }
     }
 
-    pub(super) fn crash(&mut self, node: NodeId) {
+    pub(crate) fn crash(&mut self, node: NodeId) {
         self.disconnect([node]);
         self.world.crash(node, false);
     }
 
     /// Starts a server anew from what it had saved; it is not connected yet.
-    pub(super) fn start_anew(&mut self, node: NodeId) {
+    pub(crate) fn start_anew(&mut self, node: NodeId) {
         self.crash(node);
         self.world.restart(node);
     }
 
     /// Starts a server anew and connects it.
-    pub(super) fn revive(&mut self, node: NodeId) {
+    pub(crate) fn revive(&mut self, node: NodeId) {
         self.start_anew(node);
         self.connect([node]);
     }
 
-    pub(super) fn make_network(&mut self, options: NetworkOptions) {
+    pub(crate) fn make_network(&mut self, options: NetworkOptions) {
         self.world.make_network(options);
     }
 
     /// The labs' `Start`: a leader appends the command and says where; others refuse.
-    pub(super) fn start(&mut self, node: NodeId, value: u64) -> Checked<Option<Started>> {
+    pub(crate) fn start(&mut self, node: NodeId, value: u64) -> Checked<Option<Started>> {
         self.start_command(node, Command { value, padding: 0 })
     }
 
     fn start_command(&mut self, node: NodeId, command: Command) -> Checked<Option<Started>> {
         let leads = self.world.replica(node).is_some_and(|r| r.raft().is_leader());
-        if !leads || !self.world.request(node, command)? {
+        if !leads || !self.world.request(node, Ask::Start(command))? {
             return Ok(None);
         }
         let Some(replica) = self.world.replica(node) else { return Ok(None) };
@@ -166,7 +166,7 @@ impl Lab {
     }
 
     /// The leader among the connected servers, found within some five seconds (`checkOneLeader`).
-    pub(super) fn leader(&mut self) -> Checked<NodeId> {
+    pub(crate) fn leader(&mut self) -> Checked<NodeId> {
         for _ in 0..10 {
             let millis = 450 + self.random.below(100);
             self.sleep_ms(millis)?;
@@ -190,13 +190,13 @@ impl Lab {
         leading
     }
 
-    pub(super) fn check_no_leader(&self) -> Checked {
+    pub(crate) fn check_no_leader(&self) -> Checked {
         let leading = self.leading();
         check(leading.is_empty(), || format!("expected no leader, but {leading:?} lead"))
     }
 
     /// The term on which all connected servers agree (`checkTerms`).
-    pub(super) fn term(&self) -> Checked<Term> {
+    pub(crate) fn term(&self) -> Checked<Term> {
         let up = self.world.up().map(|replica| replica.raft());
         let terms: BTreeSet<Term> =
             up.filter(|raft| self.is_connected(raft.node())).map(|raft| raft.term()).collect();
@@ -207,7 +207,7 @@ impl Lab {
     }
 
     /// How many servers applied a command at this place, and which (`nCommitted`).
-    pub(super) fn committed(&self, index: u64) -> Checked<(usize, Option<u64>)> {
+    pub(crate) fn committed(&self, index: u64) -> Checked<(usize, Option<u64>)> {
         let found = self.world.up().filter_map(|replica| replica.machine().at(index));
         let found: Vec<u64> = found.collect();
         let alike = found.windows(2).all(|pair| pair[0] == pair[1]);
@@ -215,13 +215,13 @@ impl Lab {
         Ok((found.len(), found.first().copied()))
     }
 
-    pub(super) fn check_not_committed(&self, index: u64) -> Checked {
+    pub(crate) fn check_not_committed(&self, index: u64) -> Checked {
         let (count, _) = self.committed(index)?;
         check(count == 0, || format!("{count} committed {index}, but there is no majority"))
     }
 
     /// Waits until `count` servers have applied a place; none if, meanwhile, a server went beyond `term`.
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &mut self,
         index: u64,
         count: usize,
@@ -245,17 +245,17 @@ impl Lab {
     }
 
     /// One agreement: proposes wherever there is a leader until `servers` have applied it. Returns its place.
-    pub(super) fn one(&mut self, value: u64, servers: usize, retry: bool) -> Checked<u64> {
+    pub(crate) fn one(&mut self, value: u64, servers: usize, retry: bool) -> Checked<u64> {
         self.one_command(Command { value, padding: 0 }, servers, retry)
     }
 
     /// One agreement on any command, with retries.
-    pub(super) fn one_any(&mut self, servers: usize) -> Checked<u64> {
+    pub(crate) fn one_any(&mut self, servers: usize) -> Checked<u64> {
         let value = self.any();
         self.one(value, servers, true)
     }
 
-    pub(super) fn one_command(
+    pub(crate) fn one_command(
         &mut self,
         command: Command,
         servers: usize,
@@ -269,7 +269,7 @@ impl Lab {
 }
 
 /// One agreement on its way (`one()`).
-pub(super) struct One {
+pub(crate) struct One {
     command: Command,
     servers: usize,
     retry: bool,
@@ -283,13 +283,13 @@ pub(super) struct One {
 }
 
 impl One {
-    pub(super) fn new(lab: &Lab, command: Command, servers: usize, retry: bool) -> Self {
+    pub(crate) fn new(lab: &Lab, command: Command, servers: usize, retry: bool) -> Self {
         let now = lab.world.now();
         let (ask, until) = (NodeId(1), now + ONE_MAX);
         Self { command, servers, retry, ask, until, started: None, at: Some(now), agreed: None }
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.agreed.is_some()
     }
 

@@ -1,21 +1,22 @@
-//! `quorate sim lab`: the MIT 6.824 Raft labs' tests, many seeds a row.
+//! `quorate sim lab` and `quorate sim lesson`: catalogues of small tests, many seeds a row.
 
 use clap::Args;
 use quorate_scenarios::RunOptions;
-use quorate_scenarios::labs::{CATALOGUE, NAME, Row};
+use quorate_scenarios::labs::Row;
 use serde_json::json;
 
 use super::SeedArgs;
 use super::campaign::{self, Total};
 use crate::failure::{Done, Failure, Kind, tell};
 
-/// Tests of the labs, and their seeds
+/// Tests, and their seeds
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate sim lab
   quorate sim lab --seeds 100
-  quorate sim lab --name TestFigure82C --seed 7")]
-pub(crate) struct Lab {
+  quorate sim lab --name TestFigure82C --seed 7
+  quorate sim lesson --seeds 100")]
+pub(crate) struct Catalogue {
     /// Run only this test; without it the whole catalogue is run
     #[arg(long, value_name = "TEST")]
     name: Option<String>,
@@ -24,10 +25,11 @@ pub(crate) struct Lab {
     seeds: SeedArgs,
 }
 
-impl Lab {
-    pub(super) fn run(&self) -> Result<Done, Failure> {
+impl Catalogue {
+    /// Runs the rows of a catalogue of this name.
+    pub(super) fn run(&self, name: &str, rows: &'static [Row]) -> Result<Done, Failure> {
         let mut whole = Total::default();
-        for row in self.rows()? {
+        for row in self.chosen(name, rows)? {
             let total = campaign::run(self.seeds.seeds(), self.seeds.json, |seed| {
                 row.run(
                     seed,
@@ -35,12 +37,12 @@ impl Lab {
                 )
             });
             if self.seeds.json {
-                let mut line = total.to_json(NAME, self.seeds.seed);
+                let mut line = total.to_json(name, self.seeds.seed);
                 line["test"] = json!(row.name);
                 tell(&line.to_string());
             } else {
                 tell(&format!(
-                    "{:<32} {}; {} events, {:.0} s of virtual time in {:.2} s",
+                    "{:<48} {}; {} events, {:.0} s of virtual time in {:.2} s",
                     row.name,
                     total.verdict(),
                     total.events,
@@ -51,7 +53,7 @@ impl Lab {
             whole.merge(total);
         }
         if self.seeds.json {
-            tell(&whole.to_json(NAME, self.seeds.seed).to_string());
+            tell(&whole.to_json(name, self.seeds.seed).to_string());
         } else {
             tell(&format!(
                 "{} runs: {}; {} events in {:.1} s; trace {}",
@@ -65,15 +67,14 @@ impl Lab {
         Ok(if whole.passed() { Done::Yes } else { Done::No })
     }
 
-    fn rows(&self) -> Result<Vec<&'static Row>, Failure> {
-        let Some(name) = &self.name else { return Ok(CATALOGUE.iter().collect()) };
-        let found = CATALOGUE.iter().filter(|row| row.name.eq_ignore_ascii_case(name));
-        let found: Vec<_> = found.collect();
+    fn chosen(&self, kind: &str, rows: &'static [Row]) -> Result<Vec<&'static Row>, Failure> {
+        let Some(name) = &self.name else { return Ok(rows.iter().collect()) };
+        let found: Vec<_> = rows.iter().filter(|row| row.name.eq_ignore_ascii_case(name)).collect();
         if !found.is_empty() {
             return Ok(found);
         }
-        let names: Vec<_> = CATALOGUE.iter().map(|row| row.name).collect();
-        let help = format!("the tests are {}", names.join(", "));
-        Err(Failure::new(Kind::Usage, format!("run the lab {name}"), "no test has this name", help))
+        let names: Vec<_> = rows.iter().map(|row| row.name).collect();
+        let (what, help) = (format!("run the {kind} {name}"), names.join(", "));
+        Err(Failure::new(Kind::Usage, what, "no test has this name", format!("there are {help}")))
     }
 }

@@ -1,0 +1,424 @@
+//! What users of other implementations of Raft were hit by, as scenarios of ours: each is named after the issue in which
+//! it was told, and makes the same thing happen here. They run under the labs' tester, with many seeds each.
+//!
+//! Left out: what can only be told with a disk that lost what it had acknowledged (etcd 14143, openraft 898, camunda
+//! 30290); that is for the scenarios over the real storage.
+
+use std::time::Duration;
+
+use quorate_contracts::NodeId;
+use quorate_raft::Lease;
+use quorate_sim::{NetworkOptions, Passage, Situation, StoreOptions, WorldOptions};
+
+use crate::labs::Row;
+use crate::labs::service::Ask;
+use crate::labs::tester::{Checked, ELECTION, Lab, check, failed};
+
+/// The catalogue's name.
+pub const NAME: &str = "lesson";
+
+const RELIABLE: NetworkOptions = NetworkOptions::LABRPC;
+
+const fn row(
+    name: &'static str,
+    servers: u64,
+    network: NetworkOptions,
+    tweak: fn(&mut WorldOptions),
+    test: fn(&mut Lab) -> Checked,
+) -> Row {
+    Row { name, catalogue: NAME, servers, network, tweak, test }
+}
+
+/// A quiet LAN, on which answers may come late and twice.
+const LATE_AND_TWICE: NetworkOptions = NetworkOptions {
+    requests: Passage { duplicate_ppm: 200_000, ..LAN },
+    replies: Passage { duplicate_ppm: 200_000, late_ppm: 300_000, ..LAN },
+};
+
+const LAN: Passage = Passage {
+    delay_min: Duration::from_micros(50),
+    delay_max: Duration::from_millis(2),
+    late_max: Duration::from_secs(1),
+    ..Passage::INSTANT
+};
+
+/// All of them.
+pub const CATALOGUE: &[Row] = &[
+    row("hashicorp-695-two-hands-on-the-term", 5, RELIABLE, plain, two_hands_on_the_term),
+    row("hashicorp-696-transfer-cut-short", 3, RELIABLE, plain, transfer_cut_short),
+    row("hashicorp-605-pre-vote-of-a-former-leader", 3, RELIABLE, plain, former_leader),
+    row("canonical-203-transfer-against-heartbeats", 3, RELIABLE, plain, transfer_with_heartbeats),
+    row("logcabin-44-figure-8", 5, RELIABLE, one_entry_a_message, figure_8),
+    row("logcabin-160-large-append", 3, RELIABLE, one_entry_a_message, large_append),
+    row("ccf-5674-committed-by-a-deposed-leader", 5, RELIABLE, plain, deposed_leader),
+    row("cockroach-106793-rejection-during-a-snapshot", 3, LATE_AND_TWICE, pieces, late_rejections),
+    row("dgraph-2707-crash-during-a-snapshot", 3, LATE_AND_TWICE, pieces, crash_in_snapshot),
+    row("etcd-10589-read-of-a-single-voter", 1, RELIABLE, plain, single_voter_reads),
+    row("etcd-raft-397-read-asked-again", 3, LATE_AND_TWICE, plain, reads_asked_again),
+    row("etcd-20418-read-after-a-pause", 3, RELIABLE, leases, read_after_a_pause),
+    row("camunda-1068-vote-then-crash", 3, RELIABLE, slow_disk, vote_then_crash),
+    row("swarmkit-963-one-restart-after-another", 3, RELIABLE, plain, restarts),
+    row("prevote-a-lost-server-comes-back", 5, RELIABLE, plain, lost_server_comes_back),
+];
+
+fn plain(_: &mut WorldOptions) {}
+
+fn one_entry_a_message(options: &mut WorldOptions) {
+    options.limits.append_bytes = 1;
+    options.limits.window_messages = 1;
+    options.network.requests.delay_max = Duration::from_millis(20);
+}
+
+/// Early snapshots, in pieces of one command.
+fn pieces(options: &mut WorldOptions) {
+    options.limits.snapshot_entries = 10;
+    options.limits.snapshot_piece_bytes = 8;
+}
+
+fn leases(options: &mut WorldOptions) {
+    options.lease = Some(Lease { drift_ppm: 1_000 });
+}
+
+fn slow_disk(options: &mut WorldOptions) {
+    options.store = StoreOptions {
+        sync_min: Duration::from_millis(1),
+        sync_max: Duration::from_millis(60),
+        ..options.store
+    };
+}
+
+/// A leader appended in a term that a heartbeat on another thread had just raised. Here proposals and the heartbeats of
+/// a later leader reach an old one at the same instant, in any order.
+fn two_hands_on_the_term(lab: &mut Lab) -> Checked {
+    for _ in 0..20 {
+        lab.one_any(5)?;
+        let old = lab.leader()?;
+        lab.disconnect([old]);
+        let new = lab.leader()?;
+        lab.connect([old]);
+        for _ in 0..20 {
+            for server in [old, new] {
+                let value = lab.any();
+                lab.start(server, value)?;
+            }
+            lab.sleep_ms(20)?;
+        }
+    }
+    lab.one_any(5)?;
+    Ok(())
+}
+
+/// A transfer that a lost majority interrupted was still under way when its leader was elected again.
+fn transfer_cut_short(lab: &mut Lab) -> Checked {
+    for _ in 0..5 {
+        lab.one_any(3)?;
+        let leader = lab.leader()?;
+        let [target, other] = [1, 2].map(|by| lab.after(leader, by));
+        lab.disconnect([target]);
+        lab.world.transfer(leader, Some(target))?;
+        lab.sleep_ms(20)?;
+        lab.disconnect([other]);
+        lab.sleep(2 * ELECTION)?;
+        lab.check_no_leader()?;
+        // Only it and the target can elect, and its log is as good: sooner or later it leads again.
+        lab.connect([target, other]);
+        lab.one_any(3)?;
+        lead_again(lab, leader)?;
+        let value = lab.any();
+        check(lab.start(leader, value)?.is_some(), || format!("{leader} takes nothing any more"))?;
+        lab.one_any(3)?;
+        lab.world.transfer(leader, Some(other))?;
+        lab.sleep(ELECTION)?;
+        check(lab.leader()? != leader, || format!("{leader} cannot hand over any more"))?;
+    }
+    Ok(())
+}
+
+/// Makes a server lead.
+fn lead_again(lab: &mut Lab, server: NodeId) -> Checked {
+    for _ in 0..20 {
+        let leader = lab.leader()?;
+        if leader == server {
+            return Ok(());
+        }
+        lab.world.transfer(leader, Some(server))?;
+        lab.sleep(ELECTION / 2)?;
+    }
+    failed(format!("{server} never leads again"))
+}
+
+/// Voters that still believed in a leader refused its own pre-vote when it came back: two of three servers, no leader.
+fn former_leader(lab: &mut Lab) -> Checked {
+    for _ in 0..10 {
+        lab.one_any(3)?;
+        let leader = lab.leader()?;
+        let down = lab.after(leader, 1);
+        lab.crash(down);
+        lab.one_any(2)?;
+        lab.revive(leader);
+        lab.one_any(2)?;
+        lab.leader()?;
+        lab.revive(down);
+    }
+    lab.one_any(3)?;
+    Ok(())
+}
+
+/// A transfer's target asked for pre-votes, which the old leader's heartbeats made hopeless.
+fn transfer_with_heartbeats(lab: &mut Lab) -> Checked {
+    for _ in 0..20 {
+        lab.one_any(3)?;
+        let leader = lab.leader()?;
+        let target = lab.after(leader, 1);
+        lab.world.transfer(leader, Some(target))?;
+        lab.sleep_ms(100)?;
+        let leads = lab.world.replica(target).is_some_and(|r| r.raft().is_leader());
+        check(leads, || format!("{target} does not lead 100 ms after it was asked to"))?;
+    }
+    lab.one_any(3)?;
+    Ok(())
+}
+
+/// Entries of earlier terms were committed by counting. Leaders die right after they replicated what they inherited,
+/// so that figure 8 is reached again and again.
+fn figure_8(lab: &mut Lab) -> Checked {
+    lab.one_any(5)?;
+    for _ in 0..40 {
+        let leader = lab.leader()?;
+        for _ in 0..3 {
+            let value = lab.any();
+            lab.start(leader, value)?;
+        }
+        let millis = lab.random.below(60);
+        lab.sleep_ms(millis)?;
+        lab.crash(leader);
+        let next = lab.leader()?;
+        let millis = lab.random.below(60);
+        lab.sleep_ms(millis)?;
+        lab.crash(next);
+        lab.revive(leader);
+        lab.sleep_ms(500)?;
+        lab.revive(next);
+    }
+    lab.one_any(5)?;
+    let inherited = lab.world.situations().count(Situation::InheritedCommitted);
+    check(inherited > 0, || "nothing was ever inherited".to_string())
+}
+
+/// More entries than fit one message, some of them left out in the middle, made a corrupt log.
+fn large_append(lab: &mut Lab) -> Checked {
+    lab.one_any(3)?;
+    for _ in 0..5 {
+        let leader = lab.leader()?;
+        let behind = lab.after(leader, 1);
+        lab.disconnect([behind]);
+        for _ in 0..100 {
+            let value = lab.any();
+            lab.start(leader, value)?;
+        }
+        lab.connect([behind]);
+        lab.one_any(3)?;
+    }
+    Ok(())
+}
+
+/// Committed entries were lost when a leader became a follower.
+fn deposed_leader(lab: &mut Lab) -> Checked {
+    for _ in 0..20 {
+        let committed = lab.one_any(5)?;
+        let leader = lab.leader()?;
+        for _ in 0..5 {
+            let value = lab.any();
+            lab.start(leader, value)?;
+        }
+        lab.disconnect([leader]);
+        let value = lab.any();
+        lab.start(leader, value)?;
+        lab.one_any(4)?;
+        lab.connect([leader]);
+        lab.one_any(5)?;
+        let (count, _) = lab.committed(committed)?;
+        check(count == 5, || format!("{count} servers have what was committed at {committed}"))?;
+    }
+    Ok(())
+}
+
+/// A rejection that came late put a follower back to waiting for a snapshot, for ever.
+fn late_rejections(lab: &mut Lab) -> Checked {
+    lab.one_any(3)?;
+    for _ in 0..8 {
+        fall_behind(lab)?;
+        lab.one_any(3)?;
+    }
+    Ok(())
+}
+
+/// One follower misses what the others then have in a snapshot only; it is back, and has everything still to get.
+fn fall_behind(lab: &mut Lab) -> Checked<NodeId> {
+    let leader = lab.leader()?;
+    let behind = lab.after(leader, 1);
+    lab.disconnect([behind]);
+    for _ in 0..15 {
+        lab.one_any(2)?;
+    }
+    lab.connect([behind]);
+    Ok(behind)
+}
+
+/// A follower that crashed in the middle of its snapshot was never sent anything again.
+fn crash_in_snapshot(lab: &mut Lab) -> Checked {
+    lab.one_any(3)?;
+    for _ in 0..8 {
+        let behind = fall_behind(lab)?;
+        for _ in 0..3 {
+            let millis = 5 + lab.random.below(60);
+            lab.sleep_ms(millis)?;
+            lab.revive(behind);
+        }
+        lab.one_any(3)?;
+    }
+    Ok(())
+}
+
+/// Asks for a read and waits for its answer; none if it was refused.
+fn read(lab: &mut Lab, server: NodeId) -> Checked<Option<u64>> {
+    lab.world.take_replies();
+    lab.world.request(server, Ask::Read)?;
+    for _ in 0..1_000 {
+        if let Some((_, found)) = lab.world.take_replies().pop() {
+            return Ok(found);
+        }
+        lab.sleep_ms(10)?;
+    }
+    failed(format!("a read at {server} was never answered"))
+}
+
+/// A leader that is the only voter never answered reads.
+fn single_voter_reads(lab: &mut Lab) -> Checked {
+    for expected in 1..10 {
+        let index = lab.one_any(1)?;
+        let found = read(lab, NodeId(1))?;
+        let what = || format!("read {found:?} after command {index}");
+        check(found == Some(expected) && index == expected, what)?;
+    }
+    Ok(())
+}
+
+/// An answer to an earlier attempt of a read was taken for one to a later attempt: the index was stale.
+fn reads_asked_again(lab: &mut Lab) -> Checked {
+    for _ in 0..10 {
+        let leader = lab.leader()?;
+        let reader = lab.after(leader, 1);
+        let index = lab.one_any(2)?;
+        lab.world.take_replies();
+        lab.world.request(reader, Ask::Read)?;
+        lab.disconnect([leader]);
+        let found = read(lab, reader)?;
+        check(found.is_none_or(|found| found >= index), || {
+            format!("read {found:?}, though {index} was acknowledged before")
+        })?;
+        lab.connect([leader]);
+        lab.one_any(3)?;
+    }
+    Ok(())
+}
+
+/// A leader that had been stopped answered reads from its old state, by a lease that was over.
+fn read_after_a_pause(lab: &mut Lab) -> Checked {
+    for _ in 0..10 {
+        lab.one_any(3)?;
+        let old = lab.leader()?;
+        lab.world.pause(old, Duration::from_secs(3));
+        lab.sleep_ms(1_500)?;
+        let others = [lab.after(old, 1), lab.after(old, 2)];
+        let new = others
+            .into_iter()
+            .find(|s| lab.world.replica(*s).is_some_and(|replica| replica.raft().is_leader()));
+        let Some(new) = new else { return failed("nobody took over from a stopped leader") };
+        let value = lab.any();
+        let Some(started) = lab.start(new, value)? else { return failed("the leader refused") };
+        lab.wait(started.index, 2, None)?;
+        lab.sleep_ms(1_600)?;
+        let found = read(lab, old)?;
+        check(found.is_none_or(|found| found >= started.index), || {
+            format!("{old} read {found:?} after it was stopped, but {} is newer", started.index)
+        })?;
+    }
+    Ok(())
+}
+
+/// Two leaders of one term, since a vote was answered before it was on the disk. Voters crash around their votes.
+fn vote_then_crash(lab: &mut Lab) -> Checked {
+    for _ in 0..40 {
+        let leader = lab.leader()?;
+        lab.disconnect([leader]);
+        let millis = 400 + lab.random.below(500);
+        lab.sleep_ms(millis)?;
+        let by = 1 + lab.random.below(2);
+        let voter = lab.after(leader, by);
+        lab.revive(voter);
+        lab.connect([leader]);
+    }
+    lab.one_any(3)?;
+    Ok(())
+}
+
+/// Servers that were restarted one after the other held elections for ever.
+fn restarts(lab: &mut Lab) -> Checked {
+    const ROUNDS: u64 = 10;
+    lab.one_any(3)?;
+    let before = lab.term()?;
+    for _ in 0..ROUNDS {
+        for server in lab.servers() {
+            lab.revive(server);
+            let millis = lab.random.below(300);
+            lab.sleep_ms(millis)?;
+        }
+        lab.leader()?;
+    }
+    lab.one_any(3)?;
+    lab.sleep(ELECTION)?;
+    let terms = lab.term()?.0 - before.0;
+    let limit = 3 * 3 * ROUNDS;
+    check(terms <= limit, || format!("{terms} terms for {} restarts", 3 * ROUNDS))
+}
+
+/// RAFT-6: a server that was away, and campaigned all the while, does not depose a healthy leader when it returns.
+fn lost_server_comes_back(lab: &mut Lab) -> Checked {
+    lab.one_any(5)?;
+    let leader = lab.leader()?;
+    for by in 1..5 {
+        let lost = lab.after(leader, by);
+        let before = lab.term()?;
+        lab.disconnect([lost]);
+        lab.sleep(5 * ELECTION)?;
+        lab.connect([lost]);
+        lab.one_any(5)?;
+        lab.sleep(2 * ELECTION)?;
+        let (now, after) = (lab.leader()?, lab.term()?);
+        check((now, after) == (leader, before), || {
+            format!("{lost} came back, and {leader} of term {before} gave way to {now} of {after}")
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RunOptions;
+
+    /// RAFT-6, RAFT-7, RAFT-21 among others: the lessons of others, a few seeds each; `quorate sim lesson --seeds 100` runs
+    /// more.
+    #[test]
+    fn all_lessons() {
+        for row in CATALOGUE {
+            for seed in 1..=3 {
+                let options = RunOptions { trace: true, ..Default::default() };
+                if let Err(report) = row.run(seed, &options) {
+                    panic!("\n{report}");
+                }
+            }
+        }
+    }
+}
