@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use quorate_scenarios::{Report, RunOptions, Summary, labs, lessons, raft};
+use quorate_scenarios::{Report, RunOptions, Summary, labs, lessons, raft, zk};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +42,7 @@ fn run(scenario: &str, seed: u64) -> Result<Summary, Box<Report>> {
     let options = RunOptions::default();
     match scenario {
         raft::NAME => raft::run(seed, &options),
+        zk::NAME => zk::run(seed, &options),
         name => match labs::CATALOGUE.iter().chain(lessons::CATALOGUE).find(|row| row.name == name)
         {
             Some(row) => row.run(seed, &options),

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`raft`] | a [`ledger`] of unique values on three to seven servers, under every fault of the world |
 //! | [`labs`] | every test of the MIT 6.824 Raft labs, under its own name |
+//! | [`zk`] | the coordination service, with clients whose promises are checked |
 //! | [`lessons`] | what users of other implementations were hit by |
 //!
 //! A run is a function of its seed. A failure prints a [`Report`] with the line that replays it, after it was made
@@ -15,6 +16,7 @@ pub mod lessons;
 pub mod raft;
 mod report;
 mod shrink;
+pub mod zk;
 
 pub use quorate_sim::{Situation, Situations, TraceEvent, TraceHash};
 pub use report::{Failure, FailureKind, Report, RunOptions, Shrunk, Summary};

@@ -40,6 +40,10 @@ pub(crate) enum Event<S: Service> {
     Wake { node: NodeId, life: u64 },
     /// The write in flight is durable.
     Synced { node: NodeId, life: u64 },
+    /// A server dies in the middle of a write.
+    Die { node: NodeId, life: u64 },
+    /// A second has passed by a server's clock on the wall.
+    Clock { node: NodeId, life: u64 },
     /// The disk read something, or did something to a snapshot file.
     FromDisk { node: NodeId, life: u64, news: DiskNews },
 }
@@ -55,6 +59,8 @@ impl<S: Service> Event<S> {
             Self::Deliver { to, .. } | Self::Lost { to, .. } => (*to, None),
             Self::Wake { node, life }
             | Self::Synced { node, life }
+            | Self::Clock { node, life }
+            | Self::Die { node, life }
             | Self::FromDisk { node, life, .. } => (*node, Some(*life)),
         }
     }
@@ -91,18 +97,35 @@ where
         self.caught(done)
     }
 
+    /// As [`run_until`](Self::run_until), but no further than to the first thing that a client is told: for clients
+    /// that act on what they are told.
+    pub fn run_until_told(&mut self, until: Time) -> Checked {
+        while self.replies.is_empty() && self.happen_next(until)? {}
+        if self.replies.is_empty() {
+            self.now = self.now.max(until);
+        }
+        Ok(())
+    }
+
     /// Lets everything happen that is due by `until`.
     pub fn run_until(&mut self, until: Time) -> Checked {
-        while let Some((at, event)) = self.queue.pop_until(until) {
+        while self.happen_next(until)? {}
+        self.now = self.now.max(until);
+        Ok(())
+    }
+
+    /// The next event, if it is due by `until`.
+    fn happen_next(&mut self, until: Time) -> Result<bool, Violation> {
+        if let Some((at, event)) = self.queue.pop_until(until) {
             if at > self.now {
                 (self.now, self.events_at_now) = (at, 0);
             }
             self.comes_to_rest(&event)?;
             let done = self.happen(event);
             self.caught(done)?;
+            return Ok(true);
         }
-        self.now = self.now.max(until);
-        Ok(())
+        Ok(false)
     }
 
     /// Lets the next `duration` happen.
@@ -146,6 +169,9 @@ where
         let replica = Replica::new(config, recovered, machine, service, seed);
         self.safety.started(&replica);
         node.process = Some(replica);
+        if self.options.wall_clock {
+            self.queue.push(self.now, Event::Clock { node: id, life: node.life });
+        }
         if let Some(state) = self.options.trace.then(|| self.state(id)).flatten() {
             self.note(|| Happening::State(state));
         }
@@ -178,6 +204,13 @@ where
             Event::Lost { member, .. } => self.step(node, Input::MemberLost { member }),
             Event::Wake { .. } => self.wake(node),
             Event::Synced { .. } => self.synced(node),
+            Event::Clock { .. } => self.wall_clock(node),
+            Event::Die { .. } => {
+                if target.dies_in_write == Some(self.now) {
+                    self.crash(node, false);
+                }
+                Ok(())
+            }
             Event::FromDisk { news, .. } => self.step(
                 node,
                 match news {
@@ -198,6 +231,16 @@ where
             self.situations.arrives::<S>(replica.raft(), &message);
         }
         self.step(at, Input::Received { from, message })
+    }
+
+    /// The time of day is true time since 2001, plus what the server's clock is off by.
+    fn wall_clock(&mut self, id: NodeId) -> Checked {
+        const BEGAN_UNIX_MS: i64 = 1_000_000_000_000;
+        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        let unix_ms = BEGAN_UNIX_MS + (node.clock.local(self.now).as_nanos() / 1_000_000) as i64;
+        let event = Event::Clock { node: id, life: node.life };
+        self.queue.push(self.now + Duration::from_secs(1), event);
+        self.step(id, Input::WallClock { unix_ms })
     }
 
     fn wake(&mut self, id: NodeId) -> Checked {
@@ -376,6 +419,11 @@ where
         if let Some(latency) = node.store.flush() {
             let event = Event::Synced { node: id, life: node.life };
             self.queue.push(self.now + latency, event);
+            if std::mem::take(&mut node.doomed) {
+                let at = self.now + latency / 2;
+                node.dies_in_write = Some(at);
+                self.queue.push(at, Event::Die { node: id, life: node.life });
+            }
         }
     }
 

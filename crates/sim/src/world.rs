@@ -31,6 +31,8 @@ pub struct WorldOptions {
     pub lease: Option<Lease>,
     /// How much a clock may run fast or slow, in millionths.
     pub drift_ppm_max: u64,
+    /// Tell servers the time of day, at their start and every second.
+    pub wall_clock: bool,
     /// Keep everything that happens, to be shown or written to a file.
     pub trace: bool,
     /// Count messages and their bytes ([`World::traffic`]).
@@ -47,6 +49,7 @@ impl Default for WorldOptions {
             limits: Limits::default(),
             lease: None,
             drift_ppm_max: 0,
+            wall_clock: false,
             trace: false,
             measure: false,
         }
@@ -90,6 +93,10 @@ pub(crate) struct Node<S: Service> {
     pub(crate) paused_until: Time,
     /// It is handing leadership over.
     pub(crate) transferring: bool,
+    /// It dies in the middle of its next write.
+    pub(crate) doomed: bool,
+    /// When it does, once the write has begun.
+    pub(crate) dies_in_write: Option<Time>,
 }
 
 impl<S: Service> World<S>
@@ -135,6 +142,8 @@ where
                 wake_at: None,
                 paused_until: Time::ZERO,
                 transferring: false,
+                doomed: false,
+                dies_in_write: None,
             };
             world.nodes.insert(id, node);
             world.start(id, Recovered::default());
@@ -202,6 +211,11 @@ where
         self.nodes.values().filter_map(|node| node.process.as_ref())
     }
 
+    /// A server that is up or down: which of its lives it is in.
+    pub fn life(&self, id: NodeId) -> u64 {
+        self.nodes.get(&id).map_or(0, |node| node.life)
+    }
+
     /// Whether a server is up.
     pub fn is_up(&self, id: NodeId) -> bool {
         self.replica(id).is_some()
@@ -231,7 +245,7 @@ where
         node.life += 1;
         node.wake_at = None;
         node.paused_until = Time::ZERO;
-        node.transferring = false;
+        (node.transferring, node.doomed) = (false, false);
         let fate = node.store.crash();
         if fate.lost > 0 {
             self.situations.reach(Situation::UnsyncedLost);
@@ -245,6 +259,20 @@ where
                 let at = self.now + self.options.network.replies.delay_max;
                 self.queue.push(at, Event::Lost { to, member: id });
             }
+        }
+    }
+
+    /// A server that is up dies in the middle of the next write that it begins, unnoticed by the others.
+    pub fn crash_in_write(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.doomed = node.process.is_some();
+        }
+    }
+
+    /// From here on no server dies in its next write.
+    pub fn pardon(&mut self) {
+        for node in self.nodes.values_mut() {
+            (node.doomed, node.dies_in_write) = (false, None);
         }
     }
 

@@ -5,10 +5,10 @@
 //! equal logs, equal states, every value that was acknowledged, and new ones written within a bounded time (`run`). A
 //! run that fails is made smaller (`shrinking`).
 
-mod plan;
+pub(crate) mod plan;
 mod run;
 mod shrinking;
-mod weather;
+pub(crate) mod weather;
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use weather::Weather;
 pub const NAME: &str = "raft";
 
 /// How long faults last.
-const STORM: Duration = Duration::from_secs(20);
+pub(crate) const STORM: Duration = Duration::from_secs(20);
 
 /// Runs one seed. A failure is made smaller if `options` allow for the runs that it takes.
 pub fn run(seed: u64, options: &RunOptions) -> Result<Summary, Box<Report>> {

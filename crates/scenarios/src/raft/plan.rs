@@ -4,16 +4,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use quorate_contracts::{NodeId, Random, Time};
+use quorate_contracts::{NodeId, Random, Service, Time};
+use quorate_sim::{Violation, World};
 
 use super::weather::Weather;
 
 /// How often the nemesis and the writers act.
-pub(super) const TICK: Duration = Duration::from_millis(20);
+pub(crate) const TICK: Duration = Duration::from_millis(20);
 
 /// Something done to the cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Deed {
+pub(crate) enum Deed {
     /// A client of this server writes a value that nobody wrote before.
     Write { node: NodeId, value: u64 },
     /// A client of this server reads; the number tells the reads apart.
@@ -22,6 +23,8 @@ pub(super) enum Deed {
     Transfer { to: Option<NodeId> },
     /// A server dies; the others see its connections close, or do not.
     Crash { node: NodeId, noticed: bool },
+    /// A server dies in the middle of its next write, silently.
+    CrashInWrite { node: NodeId },
     /// It starts again, if it is down.
     Restart { node: NodeId },
     /// SIGSTOP, for a while.
@@ -42,15 +45,63 @@ pub(super) enum Deed {
     Disk { node: NodeId, slow: bool },
 }
 
+impl Deed {
+    /// Does what clients have no part in; writes and reads are the scenario's own.
+    pub(crate) fn harm<S: Service>(
+        &self,
+        world: &mut World<S>,
+        weather: &Weather,
+    ) -> Result<(), Violation>
+    where
+        S::Message: Clone,
+    {
+        match self {
+            Self::Write { .. } | Self::Read { .. } => {}
+            Self::Transfer { to } => {
+                if let Some(leader) = world.leader() {
+                    world.transfer(leader, *to)?;
+                }
+            }
+            Self::Crash { node, noticed } => world.crash(*node, *noticed),
+            Self::CrashInWrite { node } => world.crash_in_write(*node),
+            Self::Restart { node } => world.restart(*node),
+            Self::Stop { node, duration } => world.pause(*node, *duration),
+            Self::Split { side } => split(world, side, None),
+            Self::Bridge { side, bridge } => split(world, side, Some(*bridge)),
+            Self::CutOneWay { from, to } => world.cut_one_way(*from, *to),
+            Self::Deafen { node } => {
+                world.ids().into_iter().for_each(|from| world.cut_one_way(from, *node));
+            }
+            Self::Mute { node } => {
+                world.ids().into_iter().for_each(|to| world.cut_one_way(*node, to));
+            }
+            Self::Heal => world.heal(),
+            Self::Disk { node, slow } => world.make_disk(*node, weather.disk(*slow)),
+        }
+        Ok(())
+    }
+}
+
+fn split<S: Service>(world: &mut World<S>, side: &[NodeId], bridge: Option<NodeId>)
+where
+    S::Message: Clone,
+{
+    let ids = world.ids().into_iter().filter(|id| Some(*id) != bridge);
+    let (here, there): (Vec<_>, Vec<_>) = ids.partition(|id| side.contains(id));
+    for a in &here {
+        there.iter().for_each(|b| world.cut(*a, *b));
+    }
+}
+
 /// A deed with its time.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Planned {
-    pub(super) at: Time,
-    pub(super) deed: Deed,
+pub(crate) struct Planned {
+    pub(crate) at: Time,
+    pub(crate) deed: Deed,
 }
 
 /// Draws everything that will be done until `end`. Values count up from 1.
-pub(super) fn draw(weather: &Weather, random: &Random, end: Time) -> Vec<Planned> {
+pub(crate) fn draw(weather: &Weather, random: &Random, end: Time) -> Vec<Planned> {
     let mut nemesis = Nemesis { random: random.derive("nemesis"), weather };
     let mut writers = random.derive("writers");
     let mut plan = Vec::new();
@@ -84,8 +135,11 @@ impl Nemesis<'_> {
         let Weather { crash_ppm, stop_ppm, partition_ppm, heal_ppm, restart_ppm, .. } =
             *self.weather;
         if self.random.chance_ppm(crash_ppm) {
-            let (node, noticed) = (self.node(), self.random.chance_ppm(500_000));
-            does(Deed::Crash { node, noticed });
+            let node = self.node();
+            does(match self.random.below(3) {
+                0 => Deed::CrashInWrite { node },
+                kind => Deed::Crash { node, noticed: kind == 1 },
+            });
         }
         if self.random.chance_ppm(restart_ppm) {
             does(Deed::Restart { node: self.node() });
@@ -149,6 +203,7 @@ impl fmt::Display for Deed {
             Self::Transfer { to: None } => f.write_str("transfer to the best"),
             Self::Crash { node, noticed: true } => write!(f, "crash {node}, noticed"),
             Self::Crash { node, noticed: false } => write!(f, "crash {node}, silently"),
+            Self::CrashInWrite { node } => write!(f, "crash {node} in its next write"),
             Self::Restart { node } => write!(f, "restart {node}"),
             Self::Stop { node, duration } => write!(f, "stop {node} for {duration:?}"),
             Self::Split { side } => write!(f, "split {} from the others", Nodes(side)),

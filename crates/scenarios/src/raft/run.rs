@@ -83,40 +83,10 @@ impl Run {
     }
 
     fn perform(&mut self, deed: &Deed) -> Result<(), Failure> {
-        let world = &mut self.world;
         match deed {
-            Deed::Write { node, value } => self.write(*node, *value)?,
-            Deed::Read { node, read } => self.read(*node, *read)?,
-            Deed::Transfer { to } => {
-                if let Some(leader) = world.leader() {
-                    world.transfer(leader, *to)?;
-                }
-            }
-            Deed::Crash { node, noticed } => world.crash(*node, *noticed),
-            Deed::Restart { node } => world.restart(*node),
-            Deed::Stop { node, duration } => world.pause(*node, *duration),
-            Deed::Split { side } => self.split(side, None),
-            Deed::Bridge { side, bridge } => self.split(side, Some(*bridge)),
-            Deed::CutOneWay { from, to } => world.cut_one_way(*from, *to),
-            Deed::Deafen { node } => {
-                world.ids().into_iter().for_each(|from| world.cut_one_way(from, *node));
-            }
-            Deed::Mute { node } => {
-                world.ids().into_iter().for_each(|to| world.cut_one_way(*node, to));
-            }
-            Deed::Heal => world.heal(),
-            Deed::Disk { node, slow } => world.make_disk(*node, self.script.weather.disk(*slow)),
-        }
-        Ok(())
-    }
-
-    fn split(&mut self, side: &[NodeId], bridge: Option<NodeId>) {
-        let others: Vec<NodeId> =
-            self.world.ids().into_iter().filter(|id| !side.contains(id)).collect();
-        for a in side.iter().filter(|id| Some(**id) != bridge) {
-            for b in others.iter().filter(|id| Some(**id) != bridge) {
-                self.world.cut(*a, *b);
-            }
+            Deed::Write { node, value } => self.write(*node, *value),
+            Deed::Read { node, read } => self.read(*node, *read),
+            harm => Ok(harm.harm(&mut self.world, &self.script.weather)?),
         }
     }
 
@@ -168,6 +138,7 @@ impl Run {
     /// Faults stop; everything must come good.
     fn calm(&mut self) -> Result<(), Failure> {
         self.world.say(None, || "the faults stop".to_string());
+        self.world.pardon();
         self.world.heal();
         self.world.make_network(NetworkOptions::default());
         self.world.make_disks(StoreOptions::default());

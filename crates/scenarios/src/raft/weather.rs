@@ -11,8 +11,8 @@ use quorate_sim::{NetworkOptions, Passage, StoreOptions, WorldOptions};
 
 /// The faults of one run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Weather {
-    pub(super) nodes: u64,
+pub(crate) struct Weather {
+    pub(crate) nodes: u64,
     loss_ppm: u32,
     duplicate_ppm: u32,
     late_ppm: u32,
@@ -20,15 +20,15 @@ pub(super) struct Weather {
     slow_disks: bool,
     drift_ppm_max: u64,
     /// Chances per tick, in millionths.
-    pub(super) crash_ppm: u32,
-    pub(super) stop_ppm: u32,
-    pub(super) partition_ppm: u32,
-    pub(super) slow_disk_ppm: u32,
-    pub(super) heal_ppm: u32,
-    pub(super) restart_ppm: u32,
-    pub(super) write_ppm: u32,
-    pub(super) read_ppm: u32,
-    pub(super) transfer_ppm: u32,
+    pub(crate) crash_ppm: u32,
+    pub(crate) stop_ppm: u32,
+    pub(crate) partition_ppm: u32,
+    pub(crate) slow_disk_ppm: u32,
+    pub(crate) heal_ppm: u32,
+    pub(crate) restart_ppm: u32,
+    pub(crate) write_ppm: u32,
+    pub(crate) read_ppm: u32,
+    pub(crate) transfer_ppm: u32,
     /// Reads may rest on leases.
     leases: bool,
     /// Snapshots after this many bytes of log.
@@ -44,7 +44,7 @@ pub(super) struct Weather {
 }
 
 impl Weather {
-    pub(super) fn draw(random: &mut Random) -> Self {
+    pub(crate) fn draw(random: &mut Random) -> Self {
         let mut some = |ppm_max: u32| {
             if random.chance_ppm(500_000) { random.below(u64::from(ppm_max)) as u32 } else { 0 }
         };
@@ -85,7 +85,7 @@ impl Weather {
 
     /// Weather in which everything is like this one but for one trouble that is left out: what
     /// shrinking tries.
-    pub(super) fn calmer(&self) -> Vec<Self> {
+    pub(crate) fn calmer(&self) -> Vec<Self> {
         let variants = [
             Self { slow_disks: false, ..*self },
             Self { drift_ppm_max: 0, ..*self },
@@ -97,7 +97,7 @@ impl Weather {
         variants.into_iter().filter(|variant| variant != self).collect()
     }
 
-    pub(super) fn world(&self, trace: bool) -> WorldOptions {
+    pub(crate) fn world(&self, trace: bool) -> WorldOptions {
         let network = NetworkOptions::both(Passage {
             loss_ppm: self.loss_ppm,
             duplicate_ppm: self.duplicate_ppm,
@@ -121,12 +121,21 @@ impl Weather {
         // One clock may be that much fast while the other is that much slow; a little more, since rates multiply.
         let lease = Lease { drift_ppm: 2 * drift_ppm_max as u32 * 11 / 10 };
         let lease = self.leases.then_some(lease);
-        let measure = false;
-        WorldOptions { nodes, network, store, limits, timing, lease, drift_ppm_max, trace, measure }
+        WorldOptions {
+            nodes,
+            network,
+            store,
+            limits,
+            timing,
+            lease,
+            drift_ppm_max,
+            trace,
+            ..Default::default()
+        }
     }
 
     /// A disk of this weather.
-    pub(super) fn disk(&self, slow: bool) -> StoreOptions {
+    pub(crate) fn disk(&self, slow: bool) -> StoreOptions {
         let sync_max = Duration::from_millis(if slow { 100 } else { 4 });
         StoreOptions { sync_max, tail_entries: self.tail_entries, ..StoreOptions::default() }
     }
