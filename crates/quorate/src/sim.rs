@@ -9,7 +9,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use quorate_scenarios::{RunOptions, Situation, TraceEvent, labs, lessons, raft};
+use quorate_scenarios::{
+    Report, RunOptions, Situation, Summary, TraceEvent, labs, lessons, raft, zk,
+};
 
 use crate::failure::{Done, Failure, Kind, tell};
 use campaign::{Seeds, Total};
@@ -20,6 +22,8 @@ use catalogue::Catalogue;
 pub(crate) enum Sim {
     /// Raft alone, under every fault: crashes, partitions, loss, slow disks, bad clocks
     Raft(Storm),
+    /// The coordination service under the same faults, with clients that check ZooKeeper's promises
+    Zk(Storm),
     /// The public tests of the MIT 6.824 Raft labs, 2A to 2D, with their limits
     Lab(Catalogue),
     /// What users of other implementations of Raft were hit by, each under the name of its issue
@@ -58,6 +62,7 @@ impl SeedArgs {
 #[command(after_help = "Examples:
   quorate sim raft --seed 7
   quorate sim raft --seed 7 --trace storm.jsonl
+  quorate sim zk --seeds 100
   quorate sim raft --seed 1 --seeds 1000 --situations --json")]
 pub(crate) struct Storm {
     #[command(flatten)]
@@ -80,26 +85,30 @@ pub(crate) struct Storm {
 impl Sim {
     pub(crate) fn run(self) -> Result<Done, Failure> {
         match self {
-            Self::Raft(storm) => storm.run(),
+            Self::Raft(storm) => storm.run(raft::NAME, raft::run),
+            Self::Zk(storm) => storm.run(zk::NAME, zk::run),
             Self::Lab(tests) => tests.run(labs::NAME, labs::CATALOGUE),
             Self::Lesson(tests) => tests.run(lessons::NAME, lessons::CATALOGUE),
         }
     }
 }
 
+/// How a scenario runs one seed.
+type Scenario = fn(u64, &RunOptions) -> Result<Summary, Box<Report>>;
+
 impl Storm {
-    fn run(&self) -> Result<Done, Failure> {
+    fn run(&self, name: &str, scenario: Scenario) -> Result<Done, Failure> {
         let options = RunOptions { trace: false, shrink_runs: self.shrink };
         let first = self.seeds.seed;
         let total = campaign::run(self.seeds.seeds(), self.seeds.json, |seed| {
             let trace = self.trace.is_some() && seed == first;
-            raft::run(seed, &RunOptions { trace, ..options })
+            scenario(seed, &RunOptions { trace, ..options })
         });
         if let Some(file) = &self.trace {
             write_trace(file, &total.trace)?;
         }
         if self.seeds.json {
-            tell(&total.to_json(raft::NAME, first).to_string());
+            tell(&total.to_json(name, first).to_string());
         } else {
             self.tell(&total);
         }

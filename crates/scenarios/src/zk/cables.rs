@@ -111,29 +111,29 @@ impl Cables {
         let cable = Cable { client, server, life, up, up_at: now, down_at: now };
         self.cables.insert(connection, cable);
         self.current.insert(client, connection);
-        self.to_server(
+        self.carry_up(
             now,
             connection,
             ClientRequest::Opened { connection, peer, port, certificate, secret },
         );
-        self.to_client(now, connection, Arrived::Made);
+        self.carry_down(now, connection, Arrived::Made);
     }
 
     /// A client sends a packet.
     pub(super) fn send(&mut self, now: Time, client: ClientId, packet: Bytes) {
         if let Some(connection) = self.current.get(&client).copied() {
-            self.to_server(now, connection, ClientRequest::Packet { connection, packet });
+            self.carry_up(now, connection, ClientRequest::Packet { connection, packet });
         }
     }
 
     /// A client closes its connection; what was on its way to it is lost.
     pub(super) fn hang_up(&mut self, now: Time, client: ClientId) {
         if let Some(connection) = self.current.remove(&client) {
-            self.to_server(now, connection, ClientRequest::Closed { connection });
+            self.carry_up(now, connection, ClientRequest::Closed { connection });
         }
     }
 
-    fn to_server(&mut self, now: Time, connection: ConnectionId, request: ClientRequest) {
+    fn carry_up(&mut self, now: Time, connection: ConnectionId, request: ClientRequest) {
         let delay = self.delay();
         let Some(cable) = self.cables.get_mut(&connection) else { return };
         cable.up.push_back(request);
@@ -142,7 +142,7 @@ impl Cables {
         self.schedule(at, Carried::ToServer { connection });
     }
 
-    fn to_client(&mut self, now: Time, connection: ConnectionId, what: Arrived) {
+    fn carry_down(&mut self, now: Time, connection: ConnectionId, what: Arrived) {
         let delay = self.delay();
         let Some(cable) = self.cables.get_mut(&connection) else { return };
         cable.down_at = cable.down_at.max(now + delay);
@@ -155,14 +155,14 @@ impl Cables {
         match reply {
             ClientReply::Write { connection, bytes } => {
                 for packet in packets(&bytes) {
-                    self.to_client(now, connection, Arrived::Packet(packet));
+                    self.carry_down(now, connection, Arrived::Packet(packet));
                 }
             }
             ClientReply::TellWhenOut { connection } => {
                 let at = now + self.delay();
                 self.schedule(at, Carried::Taken { connection });
             }
-            ClientReply::Close { connection } => self.to_client(now, connection, Arrived::Gone),
+            ClientReply::Close { connection } => self.carry_down(now, connection, Arrived::Gone),
             ClientReply::Pause { .. } | ClientReply::Resume { .. } => {}
         }
     }
@@ -173,7 +173,7 @@ impl Cables {
         let dead: Vec<ConnectionId> =
             self.cables.iter().filter(|(_, c)| is_dead(c)).map(|(id, _)| *id).collect();
         for connection in dead {
-            self.to_client(world.now(), connection, Arrived::Gone);
+            self.carry_down(world.now(), connection, Arrived::Gone);
             self.cables.remove(&connection);
         }
     }
