@@ -8,7 +8,8 @@ use quorate_contracts::{
     SnapshotInput, Time, When,
 };
 use quorate_raft::{
-    Body, Config, Replica, ReplicaMessage, ReplicaReply, ReplicaRequest, TransferOutcome,
+    Body, ChangeOutcome, Config, Members, Replica, ReplicaMessage, ReplicaReply, ReplicaRequest,
+    TransferOutcome,
 };
 
 use crate::situations::Before;
@@ -105,6 +106,16 @@ where
             self.now = self.now.max(until);
         }
         Ok(())
+    }
+
+    /// A server is asked to change the members (RAFT-22). What comes of it is in the trace.
+    pub fn change_members(&mut self, node: NodeId, wanted: Members) -> Checked {
+        let Some(state) = self.nodes.get(&node) else { return Ok(()) };
+        if state.process.is_none() || state.paused_until > self.now {
+            return Ok(());
+        }
+        let done = self.step(node, Input::Requested(ReplicaRequest::ChangeMembers(wanted)));
+        self.caught(done)
     }
 
     /// Lets everything happen that is due by `until`.
@@ -314,6 +325,9 @@ where
                 self.say(Some(id), || format!("transfer: {outcome:?}"));
             }
             Output::Reply { reply: ReplicaReply::Members(outcome), .. } => {
+                if let ChangeOutcome::Done { .. } = outcome {
+                    self.situations.reach(Situation::MembersChanged);
+                }
                 self.say(Some(id), || format!("change of members: {outcome:?}"));
             }
             Output::ReadLog { from, to, bytes_max } => {

@@ -83,6 +83,8 @@ situations! {
     /// A stopped server got what had waited for it.
     Resumed: "a stopped server went on with what had waited",
     /// RAFT-22.
+    MembersChanged: "a change of members came about",
+    /// RAFT-22.
     JointMembership: "two majorities had to agree (joint consensus)",
     /// RAFT-22.
     Learner: "a learner got the log",

@@ -1,10 +1,12 @@
 //! What will be done to the servers, drawn before the run: a list that does not depend on what the run comes to, so that
 //! a deed left out changes nothing about the others.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use quorate_contracts::{NodeId, Random, Service, Time};
+use quorate_raft::Members;
 use quorate_sim::{Violation, World};
 
 use super::weather::Weather;
@@ -21,6 +23,8 @@ pub(crate) enum Deed {
     Read { node: NodeId, read: u64 },
     /// Whoever leads is asked to hand over, to this server or to the best one.
     Transfer { to: Option<NodeId> },
+    /// Whoever leads is asked for these members.
+    Members { voters: Vec<NodeId>, learners: Vec<NodeId> },
     /// A server dies; the others see its connections close, or do not.
     Crash { node: NodeId, noticed: bool },
     /// A server dies in the middle of its next write, silently.
@@ -62,6 +66,15 @@ impl Deed {
                     world.transfer(leader, *to)?;
                 }
             }
+            Self::Members { voters, learners } => {
+                let wanted = Members {
+                    voters: voters.iter().copied().collect(),
+                    learners: learners.iter().copied().collect(),
+                };
+                if let Some(leader) = world.leader() {
+                    world.change_members(leader, wanted)?;
+                }
+            }
             Self::Crash { node, noticed } => world.crash(*node, *noticed),
             Self::CrashInWrite { node } => world.crash_in_write(*node),
             Self::Restart { node } => world.restart(*node),
@@ -80,6 +93,28 @@ impl Deed {
         }
         Ok(())
     }
+}
+
+/// Asks for all servers as voters, step by step: those that are none learn first. Returns whether they are.
+pub(crate) fn everybody_votes<S: Service>(world: &mut World<S>) -> Result<bool, Violation>
+where
+    S::Message: Clone,
+{
+    let all: BTreeSet<NodeId> = world.ids().into_iter().collect();
+    let Some(leader) = world.leader() else { return Ok(false) };
+    let Some(replica) = world.replica(leader) else { return Ok(false) };
+    let current = replica.raft().membership().clone();
+    if current.voters == all && !current.is_joint() {
+        return Ok(true);
+    }
+    let missing: BTreeSet<NodeId> = all.difference(&current.voters).copied().collect();
+    let wanted = if current.learners.is_superset(&missing) {
+        Members::voters(all)
+    } else {
+        Members { voters: current.voters, learners: missing }
+    };
+    world.change_members(leader, wanted)?;
+    Ok(false)
 }
 
 fn split<S: Service>(world: &mut World<S>, side: &[NodeId], bridge: Option<NodeId>)
@@ -158,6 +193,9 @@ impl Nemesis<'_> {
             let to = self.random.chance_ppm(500_000).then(|| self.node());
             does(Deed::Transfer { to });
         }
+        if self.random.chance_ppm(self.weather.members_ppm) {
+            does(self.members());
+        }
         if self.random.chance_ppm(self.weather.slow_disk_ppm) {
             does(Deed::Disk { node: self.node(), slow: self.random.chance_ppm(500_000) });
         }
@@ -171,6 +209,20 @@ impl Nemesis<'_> {
             4 => Deed::Deafen { node: self.node() },
             _ => Deed::Mute { node: self.node() },
         }
+    }
+
+    /// Any voters, and learners that may become some.
+    fn members(&mut self) -> Deed {
+        let first = self.node();
+        let (mut voters, mut learners) = (vec![first], Vec::new());
+        for node in (1..=self.weather.nodes).map(NodeId).filter(|node| *node != first) {
+            match self.random.below(10) {
+                0..=5 => voters.push(node),
+                6..=8 => learners.push(node),
+                _ => {}
+            }
+        }
+        Deed::Members { voters, learners }
     }
 
     fn side(&mut self) -> Vec<NodeId> {
@@ -200,6 +252,9 @@ impl fmt::Display for Deed {
             Self::Write { node, value } => write!(f, "write {value} at {node}"),
             Self::Read { node, read } => write!(f, "read {read} at {node}"),
             Self::Transfer { to: Some(to) } => write!(f, "transfer to {to}"),
+            Self::Members { voters, learners } => {
+                write!(f, "members {}, learners {}", Nodes(voters), Nodes(learners))
+            }
             Self::Transfer { to: None } => f.write_str("transfer to the best"),
             Self::Crash { node, noticed: true } => write!(f, "crash {node}, noticed"),
             Self::Crash { node, noticed: false } => write!(f, "crash {node}, silently"),

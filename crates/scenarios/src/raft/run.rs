@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate_contracts::{NodeId, StateMachine, Time};
 use quorate_sim::{MessageFault, NetworkOptions, StoreOptions, World};
 
-use super::plan::{Deed, Planned, TICK};
+use super::plan::{self, Deed, Planned, TICK};
 use super::weather::Weather;
 use super::{NAME, STORM};
 use crate::ledger::{Ask, Clerk, Ledger, Told};
@@ -150,11 +150,23 @@ impl Run {
         for value in first..first + 3 {
             self.write(NodeId(1 + value % self.script.weather.nodes), value)?;
         }
+        let mut all_vote = false;
         loop {
             self.world.run_for(TICK)?;
             self.collect()?;
             let written = (first..first + 3).all(|value| self.acknowledged.contains(&value));
+            // As often as an operator would ask.
+            if self.world.now().as_nanos() % 200_000_000 < TICK.as_nanos() as u64 {
+                all_vote = plan::everybody_votes(&mut self.world)?;
+            }
+            if !all_vote && self.world.now() < end {
+                continue;
+            }
             match self.disagreement() {
+                _ if !all_vote => {
+                    let what = "the members are not what was asked for".to_string();
+                    return Err(Failure::liveness("changes of members come about", what));
+                }
                 None if written => return self.nothing_is_lost(),
                 _ if self.world.now() < end => {}
                 Some(what) => return Err(Failure::liveness("agreement", what)),

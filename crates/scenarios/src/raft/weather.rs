@@ -29,6 +29,7 @@ pub(crate) struct Weather {
     pub(crate) write_ppm: u32,
     pub(crate) read_ppm: u32,
     pub(crate) transfer_ppm: u32,
+    pub(crate) members_ppm: u32,
     /// Reads may rest on leases.
     leases: bool,
     /// Snapshots after this many bytes of log.
@@ -37,6 +38,7 @@ pub(crate) struct Weather {
     trailing_entries: u64,
     append_bytes: usize,
     window_messages: usize,
+    promotion_lag: u64,
     memory_bytes: usize,
     tail_entries: usize,
     /// Timers of a LAN rather than of a busy machine.
@@ -51,6 +53,7 @@ impl Weather {
         let (loss_ppm, duplicate_ppm, late_ppm) = (some(200_000), some(100_000), some(50_000));
         let (crash_ppm, stop_ppm, partition_ppm) = (some(20_000), some(10_000), some(20_000));
         let (slow_disk_ppm, transfer_ppm, read_ppm) = (some(10_000), some(20_000), some(800_000));
+        let members_ppm = some(30_000);
         Self {
             nodes: [3, 3, 5, 5, 4, 7][random.below(6) as usize],
             loss_ppm,
@@ -67,6 +70,7 @@ impl Weather {
             write_ppm: random.between(50_000, 900_000) as u32,
             read_ppm,
             transfer_ppm,
+            members_ppm,
             leases: random.chance_ppm(400_000),
             snapshot_log_bytes: if random.chance_ppm(600_000) {
                 random.between(500, 20_000)
@@ -77,6 +81,7 @@ impl Weather {
             trailing_entries: random.below(20),
             append_bytes: random.between(100, 4_000) as usize,
             window_messages: random.between(1, 10) as usize,
+            promotion_lag: random.below(200),
             memory_bytes: random.between(1_000, 20_000) as usize,
             tail_entries: random.between(1, 200) as usize,
             short_timers: random.chance_ppm(300_000),
@@ -114,6 +119,7 @@ impl Weather {
             trailing_entries: self.trailing_entries,
             snapshot_piece_bytes: self.snapshot_piece_bytes,
             apply_bytes: 2_000,
+            promotion_lag: self.promotion_lag,
             ..Limits::default()
         };
         let timing = if self.short_timers { SHORT } else { Timing::default() };
@@ -158,7 +164,7 @@ impl fmt::Display for Weather {
         write!(
             f,
             "{} nodes; loss {:.1} %, doubled {:.1} %, late {:.1} %; per tick: crash {:.1} %, \
-             stop {:.1} %, partition {:.1} %, slow disk {:.1} %, transfer {:.1} %; {}{}{}drift {} ppm; snapshot every {} B of log",
+             stop {:.1} %, partition {:.1} %, slow disk {:.1} %, transfer {:.1} %, members {:.1} %; {}{}{}drift {} ppm; snapshot every {} B of log",
             self.nodes,
             percent(self.loss_ppm),
             percent(self.duplicate_ppm),
@@ -168,6 +174,7 @@ impl fmt::Display for Weather {
             percent(self.partition_ppm),
             percent(self.slow_disk_ppm),
             percent(self.transfer_ppm),
+            percent(self.members_ppm),
             if self.leases { "leases; " } else { "" },
             if self.slow_disks { "slow disks; " } else { "" },
             if self.short_timers { "short timers; " } else { "" },

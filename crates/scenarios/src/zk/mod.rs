@@ -184,15 +184,20 @@ impl Run {
         loop {
             let soon = self.world.now() + Duration::from_millis(100);
             self.live_until(soon)?;
+            let all_vote = plan::everybody_votes(&mut self.world)?;
             let unrest = self.unrest().or_else(|| {
                 (self.history.answers == answered).then(|| "nothing was answered".to_string())
             });
             match unrest {
-                None => break,
+                None if all_vote => break,
+                None if self.world.now() >= end => {
+                    let what = "the members are not what was asked for".to_string();
+                    return Err(Failure::liveness("changes of members come about", what));
+                }
                 Some(what) if self.world.now() >= end => {
                     return Err(Failure::liveness("everybody is served again", what));
                 }
-                Some(_) => {}
+                _ => {}
             }
         }
         self.sessions_and_ephemerals()?;
