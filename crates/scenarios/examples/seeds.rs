@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use quorate_scenarios::{Report, RunOptions, Summary, labs, lessons, raft, zk};
+use quorate_scenarios::{Report, RunOptions, Summary, TraceHash, labs, lessons, raft, zk};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -20,10 +20,13 @@ fn main() -> ExitCode {
     };
     // A failed assertion is reported like every other failure.
     std::panic::set_hook(Box::new(|_| {}));
-    let mut events = 0;
+    let (mut events, mut hash) = (0, TraceHash::default());
     for seed in first..first + count {
         match run(scenario, seed) {
-            Ok(summary) => events += summary.events,
+            Ok(summary) => {
+                events += summary.events;
+                hash.combine(summary.trace_hash);
+            }
             Err(report) => {
                 println!(
                     "caught by {} after {} seeds\n{report}",
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    println!("{count} seeds passed: {events} events");
+    println!("{count} seeds passed: {events} events; trace {hash}");
     ExitCode::SUCCESS
 }
 
