@@ -100,7 +100,7 @@ function draw(width, top, height) {
     out.push(`<path d="M${x(at).toFixed(1)} ${headHeight}V${full - 18}" stroke="${c.note}" stroke-dasharray="2 3" fill="none"/>`);
     out.push(text(x(at) + 4, full - 5, c.note, what, 'font-size="11"'));
   }
-  const points = [], narrow = new Map();
+  const points = [], narrow = new Map(), bars = [], labels = [];
   for (const b of now.bars) {
     const row = now.row.get(b.lane);
     const open = b.kind === "unknown", to = open ? view.to + PAD : (b.to ?? end + PAD);
@@ -118,15 +118,17 @@ function draw(width, top, height) {
     } else {
       const dash = open ? 'stroke-dasharray="5 3"' : b.kind === "refused" ? 'stroke-dasharray="1.5 3"' : "";
       const given = open && b.to != null ? x(b.to) : null;
-      out.push(rect(x0, top, w, BAR, `rx="4" fill="${fill}" stroke="${line}" stroke-width="${bad ? 2 : 1.2}" ${dash}`));
-      if (given != null && given > x0 + 2 && given < right) out.push(`<path d="M${given.toFixed(1)} ${top + 3}v${BAR - 6}" stroke="${line}" fill="none"/>`);
+      bars.push(rect(x0, top, w, BAR, `rx="4" fill="${fill}" stroke="${line}" stroke-width="${bad ? 2 : 1.2}" ${dash}`));
+      if (given != null && given > x0 + 2 && given < right) bars.push(`<path d="M${given.toFixed(1)} ${top + 3}v${BAR - 6}" stroke="${line}" fill="none"/>`);
       const label = fit(b.label, Math.min(x1, right) - Math.max(x0, LEFT) - 12);
-      if (label) out.push(text(Math.max(x0, LEFT) + 7, top + 16.5, ink, label));
+      if (label) labels.push(text(Math.max(x0, LEFT) + 7, top + 16.5, ink, label, `stroke="${fill}" stroke-width="4" paint-order="stroke" stroke-linejoin="round"`));
     }
     if (b.point) points.push([b, row, true]);
   }
-  for (const { fill, path } of narrow.values()) out.push(`<path d="${path.join("")}" fill="${fill}"/>`);
-  if (view.order && !view.core) out.push(...orderLines(points, x, y, right, c));
+  for (const { fill, path } of narrow.values()) bars.push(`<path d="${path.join("")}" fill="${fill}"/>`);
+  // Labels have a rim of their bar's colour, so that the line strikes none through.
+  const [lines, marks] = view.order && !view.core ? orderLines(points, x, y, right, c) : [[], []];
+  out.push(...bars, ...lines, ...labels, ...marks);
   for (const part of breaks) {
     if (view.part != null && data.parts[view.part] !== part) continue;
     const at = x(part.breaks_at);
@@ -145,23 +147,23 @@ function draw(width, top, height) {
 
 // The points at which operations took effect, and a line through them in their order. One line for each part in view.
 function orderLines(points, x, y, right, c) {
-  const out = [], parts = new Map();
+  const lines = [], marks = [], parts = new Map();
   for (const p of points) (parts.get(p[0].part) ?? parts.set(p[0].part, []).get(p[0].part)).push(p);
   const dense = points.filter(([, , seen]) => seen).length > right / 7;
-  if (parts.size > 6) return out;
+  if (parts.size > 6) return [lines, marks];
   for (const list of parts.values()) {
     list.sort((a, b) => a[0].point[1] - b[0].point[1]);
     const at = list.map(([b, row]) => [x(b.point[0]), y(row) + ROW / 2]);
     const inView = (i) => at[i] && at[i][0] >= LEFT && at[i][0] <= right;
     const line = at.map(([px, py], i) => (inView(i) || inView(i + 1) || inView(i - 1) ? `${i === 0 || !(inView(i - 1) || inView(i)) ? "M" : "L"}${Math.max(LEFT, Math.min(right, px)).toFixed(1)} ${py.toFixed(1)}` : ""));
-    if (!dense) out.push(`<path d="${line.join("")}" stroke="${c.point}" stroke-opacity="0.35" stroke-width="1.3" fill="none" stroke-linejoin="round"/>`);
+    if (!dense) lines.push(`<path d="${line.join("")}" stroke="${c.point}" stroke-opacity="0.5" stroke-width="1.4" fill="none" stroke-linejoin="round"/>`);
     list.forEach(([b, , seen], i) => {
       if (!inView(i) || !seen || dense) return;
       const [px, py] = at[i];
-      out.push(`<path d="M${px.toFixed(1)} ${(py - BAR / 2 - 3).toFixed(1)}v${BAR + 6}" stroke="${c.point}" stroke-width="1.6"/><circle cx="${px.toFixed(1)}" cy="${py.toFixed(1)}" r="3.6" fill="${c.point}" stroke="${c.paper}" stroke-width="1.2"/>`);
+      marks.push(`<path d="M${px.toFixed(1)} ${(py - BAR / 2 - 3).toFixed(1)}v${BAR + 6}" stroke="${c.point}" stroke-width="1.6"/><circle cx="${px.toFixed(1)}" cy="${py.toFixed(1)}" r="3.6" fill="${c.point}" stroke="${c.paper}" stroke-width="1.2"/>`);
     });
   }
-  return out;
+  return [lines, marks];
 }
 
 const chart = by("chart");
