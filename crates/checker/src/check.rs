@@ -122,7 +122,7 @@ impl<'h, M: Model> Work<'h, M> {
         }
     }
 
-    fn conclude(self, model: &M, history: &HistoryOf<M>, limits: &Limits<'_>) -> Part {
+    fn conclude(self, model: &'h M, history: &HistoryOf<M>, limits: &Limits<'_>) -> Part {
         let (key, operations, engine) = (self.key, self.operations, self.decider.engine());
         drop(self.decider);
         let ids =

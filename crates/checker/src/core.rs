@@ -6,19 +6,21 @@
 //! halving finds a set of which every member is needed.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use crate::engine::{Decider, Found, Place, Problem};
 use crate::limits::Limits;
-use crate::model::Model;
+use crate::model::{Access, Model};
+use crate::value::Value;
 
 /// Steps that one question may take, and all together.
 const STEPS_EACH: u64 = 1 << 18;
 const STEPS_ALL: u64 = 1 << 23;
 
 /// The operations of a sub-history that already fails, by their calls; `None` if it would take too long to find one.
-pub(crate) fn smallest<M: Model>(
-    model: &M,
-    prefix: &Problem<'_, M>,
+pub(crate) fn smallest<'h, M: Model>(
+    model: &'h M,
+    prefix: &Problem<'h, M>,
     stuck: Place,
     limits: &Limits<'_>,
 ) -> Option<Vec<Place>> {
@@ -30,6 +32,9 @@ pub(crate) fn smallest<M: Model>(
         let call = prefix.call(*place);
         (*place != stuck, call.is_open(), Reverse(call.ret.min(end)), Reverse(call.call))
     });
+    if let Some(core) = question.two_or_three(stuck, &candidates) {
+        return Some(core);
+    }
     if !question.fails(&candidates) {
         return None;
     }
@@ -38,23 +43,84 @@ pub(crate) fn smallest<M: Model>(
     question.fails(&core).then_some(core)
 }
 
+/// Operations near the stuck one with which it is tried alone: most contradictions are among two or three.
+const NEAR_MAX: usize = 300;
+
 struct Question<'q, 'h, M: Model> {
-    model: &'q M,
+    model: &'h M,
     prefix: &'q Problem<'h, M>,
     limits: &'q Limits<'q>,
     steps_left: u64,
 }
 
-impl<M: Model> Question<'_, '_, M> {
+impl<'h, M: Model> Question<'_, 'h, M> {
     /// Whether these operations contradict each other, as far as one can tell with the steps that are left.
     fn fails(&mut self, kept: &[Place]) -> bool {
         let mut keep = vec![false; self.prefix.calls.len()];
         kept.iter().for_each(|place| keep[place.index()] = true);
-        let relaxed = self.prefix.relaxed(&keep);
+        let relaxed = self.prefix.relaxed(&keep, self.helpful(&keep).as_deref());
         let mut decider = Decider::new(self.model, &relaxed);
         let found = decider.run(STEPS_EACH.min(self.steps_left), self.limits);
         self.steps_left = self.steps_left.saturating_sub(decider.steps());
         matches!(found, Some(Found::Stuck(_)))
+    }
+
+    /// The stuck operation alone, with one other, and with one other and a write of what it saw.
+    fn two_or_three(&mut self, stuck: Place, candidates: &[Place]) -> Option<Vec<Place>> {
+        let seen = match self.access(stuck, true) {
+            Access::Reads(value) | Access::Swaps(value, _) => value,
+            _ => return None,
+        };
+        let writes_it = |access| matches!(access, Access::Writes(value) | Access::Swaps(_, value) if value == seen);
+        let writer = candidates.iter().copied().find(|place| writes_it(self.access(*place, true)));
+        let others = candidates.iter().skip(1).take(NEAR_MAX).copied();
+        let pairs = others.clone().map(|other| vec![stuck, other]);
+        let triples =
+            others.filter_map(|other| Some(vec![stuck, other, writer.filter(|w| *w != other)?]));
+        let mut core = std::iter::once(vec![stuck])
+            .chain(pairs)
+            .chain(triples)
+            .find(|some| self.fails(some))?;
+        core.sort_unstable();
+        Some(core)
+    }
+
+    /// What an operation does to a variable; relaxed, nothing is known of its result.
+    fn access(&self, place: Place, kept: bool) -> Access<'h> {
+        let call = self.prefix.call(place);
+        self.model.access(call.input, call.output.filter(|_| kept))
+    }
+
+    /// Which relaxed operations can help to explain the kept ones: in an order with as few of them as possible, each writes what
+    /// is seen next. `None` where that cannot be told from what operations do to a variable.
+    fn helpful(&self, keep: &[bool]) -> Option<Vec<bool>> {
+        let mut wanted: BTreeSet<&Value> = BTreeSet::new();
+        let mut relaxed = Vec::new();
+        for place in self.prefix.places() {
+            let kept = keep[place.index()];
+            match self.access(place, kept) {
+                Access::Reads(value) | Access::Swaps(value, _) if kept => {
+                    wanted.insert(value);
+                }
+                Access::Writes(value) if !kept => relaxed.push((place, value, None)),
+                Access::Swaps(from, to) => relaxed.push((place, to, Some(from))),
+                Access::Writes(_) | Access::Nothing => {}
+                Access::Reads(_) | Access::Appends(_) | Access::Other => return None,
+            }
+        }
+        let mut helps = keep.to_vec();
+        loop {
+            let before = wanted.len();
+            for (place, to, from) in &relaxed {
+                if wanted.contains(to) {
+                    helps[place.index()] = true;
+                    wanted.extend(from);
+                }
+            }
+            if wanted.len() == before {
+                return Some(helps);
+            }
+        }
     }
 
     /// Those of the candidates that are needed, besides the given ones, for a contradiction. `news`: the given ones have grown

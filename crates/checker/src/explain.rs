@@ -9,10 +9,10 @@ use crate::verdict::Breach;
 use crate::{core, words};
 
 /// Explains a part that was shown to be wrong. Gives an order of its longest prefix that has one, too.
-pub(crate) fn explain<M: Model>(
-    model: &M,
+pub(crate) fn explain<'h, M: Model>(
+    model: &'h M,
     history: &HistoryOf<M>,
-    problem: &Problem<'_, M>,
+    problem: &Problem<'h, M>,
     stuck: Option<Stuck>,
     limits: &Limits<'_>,
 ) -> (Vec<Place>, Breach) {

@@ -82,8 +82,12 @@ impl<'h, M: Model> Problem<'h, M> {
     /// As if little were known: of all operations that are not kept it is only known that they were asked for: they
     /// may have happened at any time, before they were called even, or never. What is
     /// contradictory even so is a contradiction among the kept ones.
-    pub(crate) fn relaxed(&self, keep: &[bool]) -> Self {
-        let calls = self.calls.iter().zip(keep);
+    ///
+    /// Those that cannot `help` to explain the kept ones, if that is known, are left out.
+    pub(crate) fn relaxed(&self, keep: &[bool], help: Option<&[bool]>) -> Self {
+        let useful = |i: usize| help.is_none_or(|help| help[i]);
+        let calls = self.calls.iter().zip(keep).enumerate();
+        let calls = calls.filter(|(i, (_, keep))| **keep || useful(*i)).map(|(_, both)| both);
         let relaxed = calls.map(|(call, keep)| {
             let at_any_time =
                 Call { output: None, call: Moment::BEGIN, ret: Moment::NEVER, ..*call };
