@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use quorate_scenarios::{
-    Report, RunOptions, Situation, Summary, TraceEvent, labs, lessons, raft, zk,
+    Report, RunOptions, Situation, Summary, TraceEvent, kv, labs, lessons, raft, zk,
 };
 
 use crate::failure::{Done, Failure, Kind, tell};
@@ -24,8 +24,12 @@ pub(crate) enum Sim {
     Raft(Storm),
     /// The coordination service under the same faults, with clients that check ZooKeeper's promises
     Zk(Storm),
+    /// The key/value service under the same faults: linearizable, exactly once, watched without a gap
+    Kv(Storm),
     /// The public tests of the MIT 6.824 Raft labs, 2A to 2D, with their limits
     Lab(Catalogue),
+    /// The public tests of the MIT 6.824 key/value labs, 3A and 3B
+    KvLab(Catalogue),
     /// What users of other implementations of Raft were hit by, each under the name of its issue
     Lesson(Catalogue),
 }
@@ -87,6 +91,8 @@ impl Sim {
         match self {
             Self::Raft(storm) => storm.run(raft::NAME, raft::run),
             Self::Zk(storm) => storm.run(zk::NAME, zk::run),
+            Self::Kv(storm) => storm.run(kv::NAME, kv::run),
+            Self::KvLab(tests) => tests.run(kv::labs::NAME, kv::labs::CATALOGUE),
             Self::Lab(tests) => tests.run(labs::NAME, labs::CATALOGUE),
             Self::Lesson(tests) => tests.run(lessons::NAME, lessons::CATALOGUE),
         }

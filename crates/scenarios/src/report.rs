@@ -15,6 +15,14 @@ pub struct RunOptions {
     pub shrink_runs: u32,
 }
 
+/// One test of a catalogue.
+pub trait Test: Sync {
+    /// Its name, as on the command line.
+    fn name(&self) -> &'static str;
+    /// Runs one seed.
+    fn run(&self, seed: u64, options: &RunOptions) -> Result<Summary, Box<Report>>;
+}
+
 /// A run that found nothing wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Summary {

@@ -65,6 +65,9 @@ impl Server {
         let token = self.passwords.take_issued(call);
         let header = self.header(outcome.revision);
         let of = Some(header);
+        if outcome.result == Err(Refusal::DoneBefore) {
+            return Ok(Response::DoneBefore(header));
+        }
         Ok(match outcome.result? {
             Reply::Put(reply) => Response::Put(pb::PutResponse { header: of, ..reply }),
             Reply::DeleteRange(reply) => {

@@ -4,6 +4,7 @@ use quorate_contracts::{NodeId, RequestId};
 
 use crate::command::{AuthChange, Tag};
 use crate::messages::etcdserverpb as pb;
+use crate::store::is_read_only;
 use crate::{ClientId, Refusal};
 
 /// One call of one client, numbered by the driver, never twice.
@@ -52,6 +53,23 @@ pub enum Request {
     OpenClient(ClientId),
 }
 
+impl Request {
+    /// Whether it may change something.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Self::Txn(txn) => !is_read_only(txn),
+            Self::Alarm(alarm) => alarm.action() != pb::alarm_request::AlarmAction::Get,
+            Self::Put(_)
+            | Self::DeleteRange(_)
+            | Self::Compact(_)
+            | Self::LeaseGrant(_)
+            | Self::LeaseRevoke(_)
+            | Self::AuthChange(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// The reply to a call. Headers are filled in.
 #[derive(Clone, PartialEq, Debug)]
 #[expect(missing_docs, reason = "each is the API's reply of that name")]
@@ -72,6 +90,8 @@ pub enum Response {
     UserList(pb::AuthUserListResponse),
     RoleGet(pb::AuthRoleGetResponse),
     RoleList(pb::AuthRoleListResponse),
+    /// Ours: a numbered call was done before, and its reply was too large to keep: only when is known (KV-4).
+    DoneBefore(pb::ResponseHeader),
     /// Every reply that is nothing but a header: the caller knows which.
     Done(pb::ResponseHeader),
 }

@@ -157,6 +157,16 @@ impl Row {
     }
 }
 
+impl crate::Test for Row {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn run(&self, seed: u64, options: &RunOptions) -> Result<Summary, Box<Report>> {
+        self.run(seed, options)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

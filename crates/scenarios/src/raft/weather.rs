@@ -140,6 +140,11 @@ impl Weather {
         }
     }
 
+    /// The same weather, and nobody who writes or reads a ledger.
+    pub(crate) fn without_ledger(self) -> Self {
+        Self { write_ppm: 0, read_ppm: 0, ..self }
+    }
+
     /// A disk of this weather.
     pub(crate) fn disk(&self, slow: bool) -> StoreOptions {
         let sync_max = Duration::from_millis(if slow { 100 } else { 4 });

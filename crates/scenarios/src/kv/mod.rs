@@ -1,0 +1,104 @@
+//! The key/value service under every fault: Clerks that append, read, compare and swap, move money and take leases, and
+//! watchers that move between servers (KV-3 to KV-7, KV-10).
+//!
+//! What must hold: registers are linearizable (`checker`); each client's appends took effect once, in order; transfers are
+//! seen whole; watchers are told every revision once, whole, in order, the same everywhere; leased keys go; all replicas
+//! are equal in the end.
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | `clients` | Clerks, and the way between them and the servers |
+//! | `watchers` | watches that follow everything, through lost servers |
+//! | `work` | what the Clerks are asked to do, and what they were told |
+//! | [`labs`] | the public tests of MIT 6.824 lab 3 |
+//! | `run` | storm, calm, checks |
+
+mod clients;
+pub mod labs;
+mod run;
+mod watchers;
+mod work;
+
+use std::time::Duration;
+
+use quorate_contracts::{Random, Time};
+
+use crate::raft::{plan, weather::Weather};
+use crate::{Report, RunOptions, Summary, guarded};
+use run::Run;
+
+/// The scenario's name.
+pub const NAME: &str = "kv";
+
+/// How long faults last.
+const STORM: Duration = Duration::from_secs(20);
+
+/// Runs one seed.
+pub fn run(seed: u64, options: &RunOptions) -> Result<Summary, Box<Report>> {
+    run_planted(seed, options, Planted::Nothing)
+}
+
+/// A bug put in on purpose: a test of the tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Planted {
+    Nothing,
+    /// Clerks repeat writes without their numbers.
+    Unnumbered,
+    /// Reads are answered from wherever they are asked.
+    Stale,
+}
+
+fn run_planted(seed: u64, options: &RunOptions, planted: Planted) -> Result<Summary, Box<Report>> {
+    let random = Random::new(seed);
+    let weather = Weather::draw(&mut random.derive("weather")).without_ledger();
+    let plan = plan::draw(&weather, &random, Time::ZERO + STORM);
+    let mut run = Run::new(seed, weather, plan, &random, options.trace);
+    run.plant(planted);
+    match guarded(|| run.run()) {
+        Ok(()) => Ok(run.summary()),
+        Err(failure) => Err(Box::new(run.report(failure))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// KV-10: linearizable, exactly once, watched without a gap, under every kind of weather; the command line runs
+    /// thousands.
+    #[test]
+    fn thirty_seeds_keep_every_promise() {
+        for seed in 1..=30 {
+            if let Err(report) = run(seed, &RunOptions::default()) {
+                panic!("\n{report}");
+            }
+        }
+    }
+
+    /// KV-10: what is broken on purpose is found, and called by its name.
+    #[test]
+    fn planted_bugs_are_found() {
+        for (planted, property) in
+            [(Planted::Unnumbered, "exactly once"), (Planted::Stale, "linearizable")]
+        {
+            let found =
+                (1..=60).find_map(|seed| run_planted(seed, &RunOptions::default(), planted).err());
+            assert_eq!(
+                found.map(|report| report.failure.property).as_deref(),
+                Some(property),
+                "{planted:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_trace() {
+        for seed in [7, 8] {
+            let hash = |trace| {
+                let options = RunOptions { trace, ..Default::default() };
+                run(seed, &options).map(|summary| summary.trace_hash)
+            };
+            assert_eq!(hash(false), hash(true), "seed {seed}");
+        }
+    }
+}
