@@ -122,6 +122,11 @@ pub enum Told {
         /// How many values there were by then: it is one of them.
         length: usize,
     },
+    /// Too many values wait: this one was not taken.
+    WriteRefused {
+        /// The value.
+        value: u64,
+    },
     /// What a read found.
     Read {
         /// As asked.
@@ -135,6 +140,10 @@ pub enum Told {
         read: u64,
     },
 }
+
+/// Values of one clerk that may wait. Beyond, it refuses: what waits is proposed again and again, and a cluster that is
+/// offered more than it can take would drown in that.
+const PENDING_MAX: usize = 50;
 
 /// Pending values are proposed again after this silence, at first.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -161,6 +170,9 @@ impl Clerk {
     fn asked(&mut self, now: Time, ask: Ask, out: &mut Vec<ServiceOutput<Self>>) {
         let id = self.new_id();
         match ask {
+            Ask::Write(value) if self.pending.len() >= PENDING_MAX => {
+                out.push(ServiceOutput::Reply(Told::WriteRefused { value }));
+            }
             Ask::Write(value) => {
                 self.pending.insert(id, value);
                 self.propose_again_at.get_or_insert(now + PATIENCE);

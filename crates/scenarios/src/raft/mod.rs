@@ -59,6 +59,13 @@ mod tests {
         must_pass(1..=100);
     }
 
+    /// Seeds that found something once: more was offered than a narrow window takes, and what waited was proposed again
+    /// and again, until the backlog outgrew the calm (3718).
+    #[test]
+    fn seeds_that_found_something_once() {
+        must_pass([3718]);
+    }
+
     #[test]
     fn the_same_seed_gives_the_same_trace() {
         for seed in [7, 8, 9] {

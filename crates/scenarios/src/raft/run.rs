@@ -35,6 +35,8 @@ pub(super) struct Run {
     told_length: usize,
     /// Reads under way, with what had been told when they began: they may find no less.
     reads: BTreeMap<u64, usize>,
+    /// Values that a clerk did not take.
+    refused: BTreeSet<u64>,
 }
 
 impl Run {
@@ -54,6 +56,7 @@ impl Run {
             asked: BTreeSet::new(),
             told_length: 0,
             reads: BTreeMap::new(),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -113,6 +116,9 @@ impl Run {
                     self.told_length = self.told_length.max(length);
                 }
                 Told::Read { read, length } => self.read_found(node, read, length)?,
+                Told::WriteRefused { value } => {
+                    self.refused.insert(value);
+                }
                 Told::ReadRefused { read } => {
                     self.reads.remove(&read);
                 }
@@ -154,6 +160,9 @@ impl Run {
         loop {
             self.world.run_for(TICK)?;
             self.collect()?;
+            for value in std::mem::take(&mut self.refused).range(first..) {
+                self.write(NodeId(1 + value % self.script.weather.nodes), *value)?;
+            }
             let written = (first..first + 3).all(|value| self.acknowledged.contains(&value));
             // As often as an operator would ask.
             if self.world.now().as_nanos() % 200_000_000 < TICK.as_nanos() as u64 {
