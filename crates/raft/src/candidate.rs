@@ -56,6 +56,7 @@ impl Raft {
     fn campaign(&mut self, now: Time, transfer: bool, out: &mut Outputs) {
         self.campaign_again_later(now);
         self.leader = None;
+        self.sleeping = false;
         self.hard_state = HardState { term: self.term().next(), voted_for: Some(self.config.node) };
         self.durability.hard_state_changed();
         self.persist(Record::default(), out);
@@ -93,7 +94,7 @@ impl Raft {
         match self.leader {
             Some(leader) if leader == from => false,
             Some(leader) if leader == self.config.node => true,
-            Some(_) => lately,
+            Some(_) => lately || self.sleeping,
             // A lease that was promised is kept, although the leader is not known any more.
             None => self.config.lease.is_some() && lately && self.heard_leader != Some(from),
         }

@@ -155,6 +155,14 @@ impl Raft {
         }
     }
 
+    /// Voters campaign. So does one that leaves with an entry that it does not know to be committed: it may be the
+    /// only one that has it, and then nobody else can be elected (thesis, 4.2.2).
+    pub(crate) fn may_campaign(&self) -> bool {
+        let (since, newest) = self.memberships.newest();
+        let leaving = || self.memberships.before(since).is_voter(self.config.node);
+        newest.is_voter(self.config.node) || (since > self.commit && leaving())
+    }
+
     /// Whether the newest membership was committed, and something follows from it.
     pub(crate) fn change_is_due(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };

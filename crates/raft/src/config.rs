@@ -23,6 +23,9 @@ pub struct Timing {
     pub stagger: Duration,
     /// A piece of a snapshot is sent again after this silence.
     pub snapshot_retry: Duration,
+    /// A group that had nothing to do for so long sleeps: no heartbeats, no election timers. The driver then owes what
+    /// `hibernate` says. `None`: never.
+    pub hibernate_after: Option<Duration>,
 }
 
 impl Default for Timing {
@@ -37,6 +40,7 @@ impl Default for Timing {
             campaign: Duration::from_millis(150),
             stagger: Duration::from_millis(40),
             snapshot_retry: Duration::from_millis(1_000),
+            hibernate_after: None,
         }
     }
 }

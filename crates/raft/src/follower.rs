@@ -64,7 +64,7 @@ impl Raft {
     }
 
     /// There is a leader of this term.
-    fn hear_leader(&mut self, now: Time, from: NodeId) {
+    pub(crate) fn hear_leader(&mut self, now: Time, from: NodeId) {
         assert!(
             !self.is_leader() && self.leader.is_none_or(|leader| leader == from),
             "Election Safety: {from} leads term {} and so does {:?}",
@@ -74,6 +74,7 @@ impl Raft {
         self.become_follower(now, self.term(), Some(from));
         (self.leader_heard, self.heard_leader) = (now, Some(from));
         self.campaigns = 0;
+        self.sleeping = false;
         self.reset_election(now);
     }
 
@@ -259,7 +260,7 @@ impl Raft {
     }
 
     /// Whether a snapshot is being received.
-    pub(crate) fn is_receiving_snapshot(&self) -> bool {
+    pub fn is_receiving_snapshot(&self) -> bool {
         self.incoming.is_some()
     }
 

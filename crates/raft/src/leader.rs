@@ -5,13 +5,14 @@
 //! is left behind (a transfer under way, a read that waits for a round).
 //!
 //! Not here: what is sent to whom (`replication`, `sending`), reads (`read_index`), transfers (`transfer`), changes of
-//! members (`change`).
+//! members (`change`), sleep (`hibernate`).
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate_contracts::{Entry, EntryId, EntryKind, LogIndex, NodeId, Record, Time};
 
+use crate::hibernate::Sleep;
 use crate::log::Slice;
 use crate::node::{Outputs, Raft, Role};
 use crate::progress::Progress;
@@ -30,7 +31,11 @@ pub(crate) struct Leader {
     pub(crate) first: LogIndex,
     pub(crate) heartbeat_at: Time,
     /// When to look whether a majority was heard lately (thesis, 6.2).
-    quorum_check_at: Time,
+    pub(crate) quorum_check_at: Time,
+    /// Whether it sends heartbeats.
+    pub(crate) sleep: Sleep,
+    /// Something happened since the last wake-up.
+    pub(crate) stirred: bool,
     /// A server may have room for entries that it was not sent.
     pub(crate) feed_due: bool,
     /// Index from which on the disk is being read for followers far behind.
@@ -46,21 +51,24 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    pub(crate) fn deadline(&self, commit: LogIndex) -> (Time, &'static str) {
+    pub(crate) fn deadline(&self, commit: LogIndex) -> Option<(Time, &'static str)> {
         let untold = |p: &Progress| p.wants_commit(commit);
         if self.feed_due {
-            return (Time::ZERO, "entries to replicate");
+            return Some((Time::ZERO, "entries to replicate"));
         }
         if self.progress.values().any(untold) {
-            return (Time::ZERO, "a commit index to tell");
+            return Some((Time::ZERO, "a commit index to tell"));
         }
         if self.confirming.has_new() && commit >= self.first {
-            return (Time::ZERO, "reads to confirm");
+            return Some((Time::ZERO, "reads to confirm"));
+        }
+        let heartbeat = Some((self.heartbeat_at, "heartbeat"));
+        if let Sleep::Asleep { some_away } = self.sleep {
+            return heartbeat.filter(|_| some_away);
         }
         let give_up = self.transfer.as_ref().map(|transfer| (transfer.give_up_at, "transfer"));
-        let check = (self.quorum_check_at, "is a majority there?");
-        let heartbeat = (self.heartbeat_at, "heartbeat");
-        [Some(check), Some(heartbeat), give_up].into_iter().flatten().min().unwrap_or(heartbeat)
+        let check = Some((self.quorum_check_at, "is a majority there?"));
+        [check, heartbeat, give_up].into_iter().flatten().min()
     }
 
     pub(crate) fn matched(&self) -> BTreeMap<NodeId, LogIndex> {
@@ -71,6 +79,7 @@ impl Leader {
     pub(crate) fn member_lost(&mut self, member: NodeId) {
         if let Some(progress) = self.progress.get_mut(&member) {
             progress.probe(progress.matched.next());
+            self.stir();
         }
     }
 }
@@ -87,6 +96,8 @@ impl Raft {
             first: last.next(),
             heartbeat_at: now + self.config.timing.heartbeat,
             quorum_check_at: now + self.config.timing.election_max,
+            sleep: Sleep::Awake { idle_since: now },
+            stirred: false,
             feed_due: true,
             reading: None,
             confirming: Confirming::default(),
@@ -107,9 +118,7 @@ impl Raft {
     pub(crate) fn append_own(&mut self, kind: EntryKind, data: Bytes) {
         let id = EntryId::new(self.log.last().index.next(), self.term());
         self.append(Entry::new(id, kind, data));
-        if let Role::Leader(leader) = &mut self.role {
-            leader.feed_due = true;
-        }
+        self.stir();
     }
 
     /// Bytes that the leader holds and that are not committed yet.
@@ -121,13 +130,16 @@ impl Raft {
 
     /// Writes and sends what was batched, and whatever is due.
     pub(crate) fn leader_wake(&mut self, now: Time, out: &mut Outputs) {
+        self.rise(now);
         self.go_on_with_change(now, out);
         // The messages are made first and the disk is asked first: both then work at once
         // (thesis, 10.2.1).
         self.persist_own(out);
         let Role::Leader(leader) = &mut self.role else { return };
         leader.feed_due = false;
-        let (check, beat) = (leader.quorum_check_at <= now, leader.heartbeat_at <= now);
+        let asleep = matches!(leader.sleep, Sleep::Asleep { .. });
+        let check = !asleep && leader.quorum_check_at <= now;
+        let beat = leader.heartbeat_at <= now;
         if check && !self.majority_was_heard(now) {
             return self.step_down(now);
         }

@@ -34,8 +34,11 @@ mod change;
 mod config;
 mod durability;
 mod follower;
+mod hibernate;
 mod leader;
 mod log;
+#[cfg(test)]
+mod log_model;
 mod membership;
 mod message;
 mod node;

@@ -121,6 +121,12 @@ impl Memberships {
         (*since, membership)
     }
 
+    /// The one before the one since `index`; the oldest one if there is none before.
+    pub(crate) fn before(&self, index: LogIndex) -> &Membership {
+        let earlier = self.history.partition_point(|(since, _)| *since < index);
+        &self.history[earlier.saturating_sub(1)].1
+    }
+
     /// Since which entry the one at `index` is in force.
     pub(crate) fn since(&self, index: LogIndex) -> LogIndex {
         let after = self.history.partition_point(|(since, _)| *since <= index);

@@ -101,6 +101,18 @@ pub enum Body {
         /// Its commit index then.
         index: LogIndex,
     },
+    /// The leader is about to send no more heartbeats, until something happens; everything up to `last` is committed.
+    Hibernate {
+        /// The last entry of its log.
+        last: EntryId,
+        /// Comes back.
+        round: u64,
+    },
+    /// Answer to `Hibernate`: the sender has the same log, and waits for the leader without a timer.
+    Hibernating {
+        /// As asked.
+        round: u64,
+    },
 }
 
 impl Body {
@@ -121,6 +133,8 @@ impl Body {
             Self::Stale => "Stale",
             Self::ReadRequest { .. } => "ReadRequest",
             Self::ReadAnswer { .. } => "ReadAnswer",
+            Self::Hibernate { .. } => "Hibernate",
+            Self::Hibernating { .. } => "Hibernating",
         }
     }
 
@@ -133,6 +147,7 @@ impl Body {
                 | Self::InstallSnapshot { .. }
                 | Self::TimeoutNow
                 | Self::ReadRequest { .. }
+                | Self::Hibernate { .. }
         )
     }
 }

@@ -77,6 +77,8 @@ pub struct Raft {
     pub(crate) incoming: Option<Incoming>,
     /// The snapshot file is busy with a piece that this server took itself.
     pub(crate) snapshot_file_busy: bool,
+    /// The leader sends no heartbeats, and no timer runs until it does or its connection is lost.
+    pub(crate) sleeping: bool,
     /// Reads of this server's clients.
     pub(crate) reads: Reads,
     /// What this server's clients are told at the end of the step.
@@ -149,9 +151,9 @@ impl Process for Raft {
             (Role::Leader(_), _) if self.change_is_due() => {
                 Some((Time::ZERO, "a change of members"))
             }
-            (Role::Leader(leader), _) => Some(leader.deadline(self.commit)),
+            (Role::Leader(leader), _) => leader.deadline(self.commit),
             (_, None) => Some((Time::ZERO, "start")),
-            (_, Some(_)) if !self.is_voter() => None,
+            (_, Some(_)) if self.sleeping || !self.may_campaign() => None,
             (Role::Follower, Some(at)) => Some((at, "election timeout")),
             (Role::Candidate(_), Some(at)) => Some((at, "campaign again")),
         };
@@ -216,6 +218,7 @@ impl Raft {
             snapshot,
             incoming: None,
             snapshot_file_busy: false,
+            sleeping: false,
             answers: Vec::new(),
             failed: false,
         }
@@ -298,6 +301,11 @@ impl Raft {
         self.memberships.at(index)
     }
 
+    /// The last entry that the newest finished snapshot covers.
+    pub fn snapshot_index(&self) -> Option<LogIndex> {
+        self.snapshot.as_ref().map(|meta| meta.last.index)
+    }
+
     /// Highest index that is durable here.
     pub fn durable_index(&self) -> LogIndex {
         self.durability.index()
@@ -344,7 +352,8 @@ impl Raft {
         match (&self.role, self.election_at) {
             (Role::Leader(_), _) => self.leader_wake(now, out),
             (_, None) => self.start(now),
-            (_, Some(at)) if at <= now && self.is_voter() => self.election_timeout(now, out),
+            (_, Some(_)) if self.sleeping || !self.may_campaign() => {}
+            (_, Some(at)) if at <= now => self.election_timeout(now, out),
             _ => {}
         }
     }
@@ -362,6 +371,7 @@ impl Raft {
 
     /// Rules for all servers (Figure 2): terms first, then the message itself.
     fn receive(&mut self, now: Time, from: NodeId, message: Message, out: &mut Outputs) {
+        self.disturbed_by(from, &message.body);
         if message.term > self.term() && !self.looks_at_later_term(now, from, &message) {
             return;
         }
@@ -419,6 +429,8 @@ impl Raft {
             Body::Stale => {}
             Body::ReadRequest { attempt } => self.index_asked(from, attempt),
             Body::ReadAnswer { attempt, index } => self.index_known(attempt, index),
+            Body::Hibernate { last, round } => self.hibernate(now, from, last, round, out),
+            Body::Hibernating { round } => self.hibernating(now, from, round, out),
         }
     }
 
@@ -429,6 +441,9 @@ impl Raft {
             self.hard_state = HardState { term, voted_for: None };
             self.durability.hard_state_changed();
             self.leader = None;
+            if std::mem::take(&mut self.sleeping) {
+                self.reset_election(now);
+            }
         }
         if !matches!(self.role, Role::Follower) {
             self.end_office();
@@ -458,6 +473,7 @@ impl Raft {
         } else if self.leader == Some(member) {
             self.leader = None;
             self.campaigns = 0;
+            self.sleeping = false;
             let wait = self.staggered();
             self.election_at = Some(self.not_before_lease(now) + wait);
         }

@@ -2,6 +2,7 @@
 //! may be on its way.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use quorate_contracts::{EntryId, LogIndex, Time};
 
@@ -24,6 +25,8 @@ pub(crate) struct Progress {
     pub(crate) told_round: u64,
     /// See `told_round`.
     pub(crate) answered_round: u64,
+    /// It sleeps, as its leader asked.
+    pub(crate) asleep: bool,
     /// It is no member any more, and is fed until then, so that it learns so.
     pub(crate) leaving: Option<Time>,
     /// Appends on their way: last index and bytes of each.
@@ -71,6 +74,7 @@ impl Progress {
             probing_since: 0,
             told_round: 0,
             answered_round: 0,
+            asleep: false,
             leaving: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -91,6 +95,11 @@ impl Progress {
     /// Whether a commit index is to be told: only to who is streamed to; others hear it with a heartbeat.
     pub(crate) fn wants_commit(&self, commit: LogIndex) -> bool {
         self.feed == Feed::Replicate && self.told_commit < commit
+    }
+
+    /// Whether nothing was heard of it for so long.
+    pub(crate) fn is_away(&self, now: Time, after: Duration) -> bool {
+        self.heard + after <= now
     }
 
     /// Whether it turned out where the logs agree. Who needs a snapshot needs it until it has it, or has

@@ -69,6 +69,10 @@ impl Confirming {
     pub(crate) fn has_new(&self) -> bool {
         !self.new.is_empty()
     }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.rounds.is_empty()
+    }
 }
 
 impl Reads {
@@ -185,6 +189,7 @@ impl Raft {
             && leader.confirming.new.len() < HELD_MAX
         {
             leader.confirming.new.push((from, attempt));
+            leader.stir();
         }
     }
 

@@ -86,13 +86,18 @@ impl Raft {
         }
     }
 
-    /// Heartbeats for everyone, a new round.
+    /// Heartbeats for those that are to hear one: a new round.
     pub(crate) fn heartbeat(&mut self, now: Time, out: &mut Outputs) {
         let timing = self.config.timing;
         let base = self.log.base().index;
         self.forget_those_that_left(now);
+        let receivers = self.heartbeat_for(now, out);
+        let next_at = now + self.heartbeat_interval();
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.heartbeat_at = now + timing.heartbeat;
+        leader.heartbeat_at = next_at;
+        if receivers.is_empty() {
+            return;
+        }
         leader.rounds.begin(now);
         for progress in leader.progress.values_mut().filter(|p| p.feed == Feed::Replicate) {
             // What was streamed may be in the snapshot by now. If it was lost, no heartbeat could ask for it,
@@ -104,7 +109,7 @@ impl Raft {
                 progress.probe(progress.matched.next());
             }
         }
-        for to in self.others() {
+        for to in receivers {
             self.send_heartbeat(to, out);
             self.retry_snapshot(now, to, out);
         }
@@ -174,7 +179,7 @@ impl Raft {
     }
 
     /// A server answered something of this round: it was in this term after the round had begun.
-    fn answered(&mut self, now: Time, from: NodeId, round: u64, out: &mut Outputs) {
+    pub(crate) fn answered(&mut self, now: Time, from: NodeId, round: u64, out: &mut Outputs) {
         let Some(progress) = self.progress_mut(from) else { return };
         progress.heard = now;
         progress.answered_round = progress.answered_round.max(round);

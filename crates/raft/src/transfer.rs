@@ -72,7 +72,7 @@ impl Raft {
         let to = to.or(best).filter(|to| *to != self.config.node && voters.contains(to));
         let to = to.ok_or(TransferOutcome::NoSuchVoter)?;
         leader.transfer = Some(Transfer { to, give_up_at, asked: false });
-        leader.feed_due = true;
+        leader.stir();
         Ok(())
     }
 

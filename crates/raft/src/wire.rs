@@ -99,6 +99,8 @@ mod tag {
     pub(super) const STALE: u8 = 9;
     pub(super) const READ_REQUEST: u8 = 10;
     pub(super) const READ_ANSWER: u8 = 11;
+    pub(super) const HIBERNATE: u8 = 12;
+    pub(super) const HIBERNATING: u8 = 13;
 }
 
 impl Wire for Message {
@@ -168,6 +170,15 @@ fn encode_body(body: &Body, out: &mut WireWriter) {
             out.u64(attempt.0);
             out.u64(index.0);
         }
+        Body::Hibernate { last, round } => {
+            out.u8(tag::HIBERNATE);
+            out.entry_id(*last);
+            out.u64(*round);
+        }
+        Body::Hibernating { round } => {
+            out.u8(tag::HIBERNATING);
+            out.u64(*round);
+        }
     }
 }
 
@@ -201,6 +212,8 @@ fn decode_body(input: &mut WireReader<'_>) -> Result<Body, Malformed> {
         tag::READ_ANSWER => {
             Body::ReadAnswer { attempt: Attempt(input.u64()?), index: LogIndex(input.u64()?) }
         }
+        tag::HIBERNATE => Body::Hibernate { last: input.entry_id()?, round: input.u64()? },
+        tag::HIBERNATING => Body::Hibernating { round: input.u64()? },
         _ => return Err(Malformed("unknown kind of a Raft message")),
     })
 }
@@ -272,6 +285,8 @@ mod tests {
             Body::Stale,
             Body::ReadRequest { attempt: Attempt(77) },
             Body::ReadAnswer { attempt: Attempt(77), index: LogIndex(5) },
+            Body::Hibernate { last: id(4, 2), round: 9 },
+            Body::Hibernating { round: 9 },
         ]
     }
 

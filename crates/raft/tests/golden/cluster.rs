@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use quorate_contracts::{
-    Gate, HardState, Input, LogIndex, NodeId, Output, Process, SnapshotInput, SnapshotMeta, Time,
-    Wire,
+    Gate, HardState, Input, LogIndex, NodeId, Output, Process, RequestId, SnapshotInput,
+    SnapshotMeta, Time, Wire,
 };
-use quorate_raft::{Config, Lease, Limits, Message, Raft, Reply, Request, Timing};
+use quorate_raft::{ChangeOutcome, Config, Lease, Limits, Message, Raft, Reply, Request, Timing};
 
 use crate::disk::Disk;
 use crate::event::{self, View};
@@ -80,6 +80,10 @@ pub(crate) struct Cluster {
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     /// Messages that were delivered since the count was last told, by name.
     pub(crate) delivered: BTreeMap<&'static str, u64>,
+    /// Changes of members that came about.
+    pub(crate) changes_done: u64,
+    /// Reads that may be served, with their indexes.
+    pub(crate) reads_ready: Vec<(RequestId, LogIndex)>,
     pub(crate) output: Vec<String>,
 }
 
@@ -226,6 +230,7 @@ impl Cluster {
                 self.tell(id, format_args!("refuses: {reason:?}, {leader}"));
             }
             Reply::ReadReady { ids, index } => {
+                self.reads_ready.extend(ids.iter().map(|id| (*id, *index)));
                 let ids = event::reads(ids);
                 self.tell(id, format_args!("reads {ids} once {index} is applied"));
             }
@@ -234,7 +239,8 @@ impl Cluster {
                 self.tell(id, format_args!("refuses reads {ids}: {reason:?}"));
             }
             Reply::Members(outcome) => {
-                self.tell(id, format_args!("change of members: {outcome:?}"))
+                self.changes_done += u64::from(matches!(outcome, ChangeOutcome::Done { .. }));
+                self.tell(id, format_args!("change of members: {outcome:?}"));
             }
             Reply::Transfer(outcome) => self.tell(id, format_args!("transfer: {outcome:?}")),
         }

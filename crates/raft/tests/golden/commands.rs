@@ -130,6 +130,9 @@ impl Runner {
             "uncommitted_bytes" => limits.uncommitted_bytes = value,
             "trailing_entries" => limits.trailing_entries = value as u64,
             "snapshot_piece_bytes" => limits.snapshot_piece_bytes = value,
+            "hibernate_ms" => {
+                self.setting.timing.hibernate_after = Some(Duration::from_millis(value as u64));
+            }
             "reads" => limits.reads = value,
             "lease_drift_ppm" => self.setting.lease = Some(Lease { drift_ppm: value as u32 }),
             "tail_entries" => self.setting.tail_entries = value,

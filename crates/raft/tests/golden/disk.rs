@@ -106,8 +106,19 @@ impl Disk {
         }
     }
 
+    /// A snapshot may be durable before the entries that it covers: it stands for them.
+    fn let_snapshot_win(&mut self) {
+        let Some((SnapshotMeta { last, .. }, _)) = &self.snapshot else { return };
+        let held = self.entries.get(&last.index).is_some_and(|entry| entry.id == *last);
+        if self.base != *last && !held && self.base.index < last.index {
+            self.base = *last;
+            self.entries.clear();
+        }
+    }
+
     /// What a server finds when it starts, with at most so many entries in memory.
-    pub(crate) fn recover(&self, tail: usize) -> Recovered {
+    pub(crate) fn recover(&mut self, tail: usize) -> Recovered {
+        self.let_snapshot_win();
         let all: Vec<&Entry> = self.entries.values().collect();
         let starts = all.iter().scan(None, |before, entry| {
             let new = *before != Some(entry.id.term);

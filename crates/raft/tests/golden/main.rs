@@ -8,6 +8,7 @@
 //! Not here: chance. Nothing is lost, late or slow unless a script says so; the simulator (`sim`) does
 //! the rest.
 
+mod chance;
 mod cluster;
 mod commands;
 mod disk;

@@ -160,6 +160,7 @@ const SHORT: Timing = Timing {
     campaign: Duration::from_millis(60),
     stagger: Duration::from_millis(10),
     snapshot_retry: Duration::from_millis(200),
+    hibernate_after: None,
 };
 
 /// `5 nodes, loss 12 %, ...`
