@@ -1,0 +1,198 @@
+//! What a replica tells its service beside what was applied: when it may read, and who the members are.
+
+use std::convert::Infallible;
+use std::io::Read;
+
+use bytes::Bytes;
+use quorate_contracts::{
+    BadSnapshot, Entry, EntryId, EntryKind, Input, LogIndex, Malformed, NodeId, Output, Process,
+    Progress, Recovered, RequestId, Service, ServiceInput, ServiceOutput, StateMachine, Term, Time,
+    Wire, WireReader, WireWriter,
+};
+use quorate_raft::{
+    Attempt, Body, Config, Membership, Message, Replica, ReplicaMessage, ReplicaReply,
+    ReplicaRequest,
+};
+
+/// Knows how far it is.
+#[derive(Debug, Default)]
+struct HowFar;
+
+impl StateMachine for HowFar {
+    type Outcome = ();
+    type Event = Infallible;
+
+    fn apply(&mut self, _: LogIndex, _: &[u8], _: &mut Vec<Infallible>) {}
+
+    fn digest(&self) -> u64 {
+        0
+    }
+
+    fn begin_snapshot(&mut self) {}
+
+    fn snapshot_slice(&mut self, _: usize, _: &mut Vec<u8>) -> Progress {
+        Progress::Done
+    }
+
+    fn restore(_: &mut dyn Read) -> Result<Self, BadSnapshot> {
+        Ok(Self)
+    }
+
+    fn snapshot_bytes_estimate(&self) -> u64 {
+        0
+    }
+}
+
+#[derive(Debug)]
+struct NoMessage;
+
+impl Wire for NoMessage {
+    fn encode(&self, _: &mut WireWriter) {}
+
+    fn decode(_: &mut WireReader<'_>) -> Result<Self, Malformed> {
+        Ok(Self)
+    }
+}
+
+/// Asks for a barrier on request, and says what it is told.
+#[derive(Debug)]
+struct Reader;
+
+impl Service for Reader {
+    type Machine = HowFar;
+    type Message = NoMessage;
+    type Request = u64;
+    type Reply = String;
+
+    fn deadline(&self) -> Option<(Time, &'static str)> {
+        None
+    }
+
+    fn step(
+        &mut self,
+        _: Time,
+        input: ServiceInput<'_, Self>,
+        _: &HowFar,
+        out: &mut Vec<ServiceOutput<Self>>,
+    ) {
+        let told = match input {
+            ServiceInput::Requested(number) => {
+                return out.push(ServiceOutput::ReadBarrier { id: RequestId(number) });
+            }
+            ServiceInput::ReadReady { id } => format!("{id} may read"),
+            ServiceInput::ReadRefused { id, reason } => format!("{id} refused: {reason:?}"),
+            ServiceInput::Members { since, voters, learners } => {
+                format!("since {since}: voters {voters:?}, learners {learners:?}")
+            }
+            _ => return,
+        };
+        out.push(ServiceOutput::Reply(told));
+    }
+}
+
+const ME: NodeId = NodeId(2);
+const LEADER: NodeId = NodeId(1);
+
+/// A follower, and what came out of its last step.
+struct Follower {
+    replica: Replica<Reader>,
+    told: Vec<String>,
+    asked: Option<Attempt>,
+}
+
+impl Follower {
+    fn new() -> Self {
+        let config = Config::new(ME, [LEADER, ME, NodeId(3)]);
+        let replica = Replica::new(config, Recovered::default(), HowFar, Reader, 1);
+        Self { replica, told: Vec::new(), asked: None }
+    }
+
+    /// A step, and the end of its batch. What it wrote is durable at once.
+    fn step(&mut self, now_ms: u64, input: Input<Replica<Reader>>) -> &[String] {
+        self.told.clear();
+        let now = Time::from_millis(now_ms);
+        let mut out = Vec::new();
+        self.replica.step(now, input, &mut out);
+        if self.replica.deadline().is_some_and(|(at, _)| at <= now) {
+            self.replica.step(now, Input::Wake, &mut out);
+        }
+        for output in out {
+            self.take(output);
+        }
+        &self.told
+    }
+
+    fn take(&mut self, output: Output<Replica<Reader>>) {
+        match output {
+            Output::Reply { reply: ReplicaReply::Client(told), .. } => self.told.push(told),
+            Output::Send { to: LEADER, message: ReplicaMessage::Raft(message), .. } => {
+                if let Body::ReadRequest { attempt } = message.body {
+                    self.asked = Some(attempt);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hear(&mut self, now_ms: u64, body: Body) -> &[String] {
+        let message = ReplicaMessage::Raft(Message { term: Term(1), body });
+        self.step(now_ms, Input::Received { from: LEADER, message })
+    }
+}
+
+fn append(prev: u64, entries: Vec<Entry>, commit: u64) -> Body {
+    let term = Term(u64::from(prev > 0));
+    let prev = EntryId::new(LogIndex(prev), term);
+    Body::AppendEntries { prev, entries, commit: LogIndex(commit), round: 1 }
+}
+
+fn entry(index: u64, kind: EntryKind, data: Bytes) -> Entry {
+    Entry::new(EntryId::new(LogIndex(index), Term(1)), kind, data)
+}
+
+/// RAFT-21: the leader's index is not enough: a barrier is passed once that much is applied here.
+#[test]
+fn a_follower_reads_once_it_has_applied_what_the_leader_had_committed() {
+    let mut follower = Follower::new();
+    let noop = |index| entry(index, EntryKind::Noop, Bytes::new());
+    follower.hear(1, append(0, vec![noop(1), noop(2), noop(3)], 1));
+    assert!(follower.step(2, Input::Requested(ReplicaRequest::Client(7))).is_empty());
+    let attempt = follower.asked.expect("the leader is asked for an index");
+    assert!(follower.hear(3, Body::ReadAnswer { attempt, index: LogIndex(3) }).is_empty());
+    assert!(follower.hear(4, append(3, Vec::new(), 2)).is_empty(), "only 2 is applied");
+    assert_eq!(follower.hear(5, append(3, Vec::new(), 3)), ["r7 may read"]);
+}
+
+/// RAFT-21: an answer to another attempt is nobody's; without an answer the barrier is refused in the end.
+#[test]
+fn a_barrier_without_an_answer_is_refused() {
+    let mut follower = Follower::new();
+    follower.hear(1, append(0, Vec::new(), 0));
+    follower.step(2, Input::Requested(ReplicaRequest::Client(7)));
+    let attempt = follower.asked.expect("the leader is asked for an index");
+    let other = Attempt(attempt.0.wrapping_add(1));
+    assert!(follower.hear(3, Body::ReadAnswer { attempt: other, index: LogIndex(0) }).is_empty());
+    assert_eq!(follower.step(10_000, Input::Wake), ["r7 refused: NoLeader"]);
+}
+
+/// RAFT-22: services hear of the members at the start, and of each change once it is done; not of its middle.
+#[test]
+fn a_service_is_told_of_the_members() {
+    let mut follower = Follower::new();
+    let first = "since 0: voters [n1, n2, n3], learners []";
+    assert_eq!(follower.step(1, Input::WallClock { unix_ms: 0 }), [first]);
+    let old = Membership::of_voters([LEADER, ME, NodeId(3)]);
+    let joint = Membership {
+        voters: [LEADER, ME].into(),
+        outgoing: old.voters,
+        learners: [NodeId(3)].into(),
+    };
+    let end = Membership { outgoing: [].into(), ..joint.clone() };
+    let members = |index, membership: &Membership| {
+        entry(index, EntryKind::Membership, membership.to_bytes())
+    };
+    assert!(follower.hear(2, append(0, vec![members(1, &joint)], 1)).is_empty());
+    assert!(follower.hear(3, append(1, vec![members(2, &end)], 1)).is_empty());
+    let done = "since 2: voters [n1, n2], learners [n3]";
+    assert_eq!(follower.hear(4, append(2, Vec::new(), 2)), [done]);
+}
