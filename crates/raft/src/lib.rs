@@ -8,15 +8,19 @@
 //! | paper | here |
 //! | --- | --- |
 //! | Figure 2: state, rules for all servers | `node` |
-//! | 5.2, 5.4.1: elections; thesis 9.6: pre-vote | `candidate` |
+//! | 5.2, 5.4.1: elections; thesis 9.6: pre-vote; 6.4.1: a live leader is protected | `candidate` |
 //! | 5.3: replication, the receiver's side; Figure 13: InstallSnapshot | `follower` |
-//! | 5.3, 5.4.2 (Figure 8), 7: replication and commit, the leader's side | `leader` |
-//! | `nextIndex`, `matchIndex`; thesis 10.2.1: pipelining | `progress` |
+//! | 5.3: replication, the leader's side; thesis 10.2.1: pipelining | `replication` |
+//! | 5.4.2 (Figure 8): the commit rule; thesis 6.2: a leader without a majority steps down | `leader` |
+//! | `nextIndex`, `matchIndex`, the window of what is on its way | `progress` |
+//! | 6, thesis 4: changes of members by joint consensus, learners | `change` |
 //! | 6: members, majorities | `membership` |
+//! | thesis 6.4: reads without a log entry, by a round or by a lease | `read_index`, `rounds` |
+//! | thesis 3.10: leadership on request | `transfer` |
 //! | the log, its terms, what of it is in memory | `log` |
 //! | "persisted before responding to RPCs" | `durability` |
-//! | 7: snapshots, taken | `taking` |
-//! | thesis 6.2: a leader without a majority steps down; 6.4.1: a live leader is protected | `leader`, `candidate` |
+//! | 7: snapshots, taken and sent | `taking`, `sending` |
+//! | not in the paper: many groups in a process, idle ones sleep | `hibernate` |
 //!
 //! **Durability is in the types.** Every write has a mark that only grows; a message that vouches for something
 //! leaves once its mark is durable, and a server counts itself only then. A leader's own disk works
@@ -25,9 +29,15 @@
 //! **Conflicts** are told by a hint (an entry's index and term) rather than by the paper's conflict term and
 //! first index: each side skips what cannot agree, so that a round trip skips a whole term.
 //!
-//! Left out so far: changes of members while running (the log and the majorities know them, nothing proposes
-//! them), learners, leadership transfer on request, reads by ReadIndex or lease (heartbeats carry and return the round
-//! that they need).
+//! **Everything that only a leader holds ends with the role**: a transfer, a change that somebody waits for, reads that
+//! wait for a round are parts of `Leader`.
+//!
+//! `tests/scripts/*.txt` tell each situation worth knowing as a story. `tests/golden/chance.rs` draws stories at random.
+//!
+//! Left out: changes of one server at a time without a joint membership (thesis, 4.1: joint consensus does the same
+//! with one rule); promotion of learners without being asked; witnesses, priorities, quorums of other sizes; applying entries before
+//! the own disk has them is left to the driver's pace. A server that is removed while it is away is not told so: it asks for
+//! pre-votes, in vain, until it is switched off.
 
 mod candidate;
 mod change;

@@ -188,9 +188,8 @@ fn a_service_is_told_of_the_members() {
         learners: [NodeId(3)].into(),
     };
     let end = Membership { outgoing: [].into(), ..joint.clone() };
-    let members = |index, membership: &Membership| {
-        entry(index, EntryKind::Membership, membership.to_bytes())
-    };
+    let members =
+        |index, membership: &Membership| entry(index, EntryKind::Membership, membership.to_bytes());
     assert!(follower.hear(2, append(0, vec![members(1, &joint)], 1)).is_empty());
     assert!(follower.hear(3, append(1, vec![members(2, &end)], 1)).is_empty());
     let done = "since 2: voters [n1, n2], learners [n3]";
