@@ -14,8 +14,8 @@ use crate::model::{Access, Model};
 use crate::value::Value;
 
 /// Steps that one question may take, and all together.
-const STEPS_EACH: u64 = 1 << 18;
-const STEPS_ALL: u64 = 1 << 23;
+const STEPS_EACH: u64 = 1 << 17;
+const STEPS_ALL: u64 = 1 << 19;
 
 /// The operations of a sub-history that already fails, by their calls; `None` if it would take too long to find one.
 pub(crate) fn smallest<'h, M: Model>(
