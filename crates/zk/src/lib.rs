@@ -7,11 +7,13 @@
 //! | [`command`] | what goes through the log, and what comes out of apply |
 //! | [`tree`] | znodes, ACLs and sessions: the replicated state |
 //! | [`server`] | connections, pipelining, watches, session liveness |
+//! | [`import`] | ZooKeeper's own files, read into a tree |
 //!
 //! Left out: ZooKeeper's reconfiguration, SASL with Kerberos, read-only mode.
 
 mod codec;
 pub mod command;
+pub mod import;
 mod path;
 pub mod server;
 pub mod tree;

@@ -6,6 +6,7 @@
 //! Not here: who is connected and who watches what (`server`).
 
 mod acl;
+mod found;
 mod node;
 mod perform;
 mod plan;
@@ -23,6 +24,7 @@ use quorate_contracts::{BadSnapshot, LogIndex, NodeId, Progress, RequestId, Stat
 pub(crate) use acl::masked;
 use acl::{AclId, AclTable};
 pub use acl::{anyone, permits, perms};
+pub use found::Founding;
 use node::{Kind, Node, Nodes, Slot};
 pub use read::Znode;
 pub use sessions::Session;
@@ -73,17 +75,25 @@ impl Tree {
     /// The tree of a new cluster: the root, and what clients expect to find below it.
     pub fn new() -> Self {
         let mut tree = Self::empty();
+        tree.add_system_znodes();
+        tree
+    }
+
+    /// What is not there yet of the znodes that every tree has.
+    fn add_system_znodes(&mut self) {
         let list = |perms| -> AclList { [AclEntry { perms, identity: anyone() }].into() };
         let (all, read) = (list(perms::ALL), list(perms::READ));
         for (path, list) in
             [("/", &all), ("/zookeeper", &all), ("/zookeeper/quota", &all), (CONFIG, &read)]
         {
-            let acl = tree.acls.intern(list);
+            if self.nodes.find(path).is_some() {
+                continue;
+            }
+            let acl = self.acls.intern(list);
             let mut node = Node::new(path, Some(b""), acl, Kind::Persistent, Zxid(0), 0);
             node.aversion = if path == CONFIG { -1 } else { 0 };
-            tree.add(node);
+            self.add(node);
         }
-        tree
     }
 
     fn empty() -> Self {

@@ -116,6 +116,11 @@ impl<'a> JuteReader<'a> {
         })
     }
 
+    /// How many bytes are left.
+    pub fn left(&self) -> usize {
+        self.input.len()
+    }
+
     /// Whether everything was read.
     pub fn is_empty(&self) -> bool {
         self.input.is_empty()
