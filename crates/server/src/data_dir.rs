@@ -58,17 +58,32 @@ struct IdentityFile {
 impl DataDir {
     /// Makes a directory a data directory, for this node of this cluster.
     pub fn format(path: &Path, cluster: ClusterId, node: NodeId) -> Result<(), DataDirError> {
+        Self::seal(path, Self::prepare(path, cluster, node)?)
+    }
+
+    /// Draws the identity of a directory that is to become a data directory; it is none before it is sealed.
+    pub(crate) fn prepare(
+        path: &Path,
+        cluster: ClusterId,
+        node: NodeId,
+    ) -> Result<Identity, DataDirError> {
         let io = |error| DataDirError::Io { path: path.to_path_buf(), error };
-        fs::create_dir_all(path.join("log")).map_err(io)?;
-        let file = path.join("identity.json");
-        if file.exists() {
+        if Self::is_formatted(path) {
             return Err(DataDirError::Exists { path: path.to_path_buf() });
         }
-        let incarnation = random_u64().map_err(io)?;
-        let identity =
-            IdentityFile { format: FORMAT, cluster: cluster.0, node: node.0, incarnation };
+        fs::create_dir_all(path.join("log")).map_err(io)?;
+        let incarnation = Incarnation(random_u64().map_err(io)?);
+        Ok(Identity { cluster, node, incarnation })
+    }
+
+    /// Makes a prepared directory a data directory.
+    pub(crate) fn seal(path: &Path, identity: Identity) -> Result<(), DataDirError> {
+        let Identity { cluster, node, incarnation } = identity;
+        let (cluster, node, incarnation) = (cluster.0, node.0, incarnation.0);
+        let identity = IdentityFile { format: FORMAT, cluster, node, incarnation };
         let text = serde_json::to_vec_pretty(&identity).unwrap_or_default();
-        write_aside(&file, &text).map_err(io)
+        write_aside(&path.join("identity.json"), &text)
+            .map_err(|error| DataDirError::Io { path: path.to_path_buf(), error })
     }
 
     /// Whether a directory was made a data directory.

@@ -183,9 +183,14 @@ fn a_fuzzy_snapshot_is_repaired_by_the_log() {
         out.str("/a");
         out.buffer(Some(b"2"));
         out.long(42);
-        [0x11, 0x12, 0x3e8 + 0x11, 0x3e8 + 0x12].map(|number| out.long(number));
-        [1, 0, 0].map(|version| out.int(version));
-        [0, 0x11].map(|number| out.long(number));
+        for number in [0x11, 0x12, 0x3e8 + 0x11, 0x3e8 + 0x12] {
+            out.long(number);
+        }
+        for version in [1, 0, 0] {
+            out.int(version);
+        }
+        out.long(0);
+        out.long(0x11);
         znode(out, "/gone", b"", -1, 0, 0, 0x15);
     }));
     assert_eq!(compare(&exact, &fuzzy), []);
