@@ -100,7 +100,7 @@ class QuorateCluster:
         self.log.close()
         if kind is None and self.owned:
             shutil.rmtree(self.dir, ignore_errors=True)
-        else:
+        elif kind is not None:
             print("kept for a look: %s" % self.dir, file=sys.stderr)
 
     def start_all(self, seconds=30):

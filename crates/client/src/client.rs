@@ -129,6 +129,11 @@ impl Client {
         self.ask(Call::get_data(path, None), reply::data)
     }
 
+    /// As [`get_data`](Self::get_data), with the protocol's null (`None`) told from empty data.
+    pub fn data_or_null(&self, path: &str) -> Pending<(Option<Bytes>, Stat)> {
+        self.ask(Call::get_data(path, None), reply::data_or_null)
+    }
+
     /// As [`get_data`](Self::get_data); the watch fires when the data is set or the znode deleted.
     pub fn get_data_and_watch(&self, path: &str) -> Pending<(Bytes, Stat, Watch)> {
         let (id, sender, watch) = self.new_watch();

@@ -38,8 +38,12 @@ pub(crate) fn stat(body: &[u8]) -> Result<Stat, BadPacket> {
 
 /// Null data reads as empty.
 pub(crate) fn data(body: &Bytes) -> Result<(Bytes, Stat), BadPacket> {
+    data_or_null(body).map(|(data, stat)| (data.unwrap_or_default(), stat))
+}
+
+pub(crate) fn data_or_null(body: &Bytes) -> Result<(Option<Bytes>, Stat), BadPacket> {
     let mut input = JuteReader::new(body);
-    let data = input.buffer()?.map_or_else(Bytes::new, |data| body.slice_ref(data));
+    let data = input.buffer()?.map(|data| body.slice_ref(data));
     Ok((data, input.stat()?))
 }
 

@@ -7,6 +7,7 @@ mod cluster;
 mod failover;
 mod failure;
 mod groups;
+mod import;
 mod node;
 mod serve;
 mod sim;
@@ -49,6 +50,9 @@ enum Verb {
     Status(status::Status),
     /// Read and change znodes, on any server that speaks ZooKeeper's protocol
     Zk(zk::Zk),
+    /// Begin a new cluster with what ZooKeeper holds
+    #[command(subcommand)]
+    Import(import::Import),
     /// Measure a running cluster
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Verb::Node(node) => node.run(),
         Verb::Status(status) => status.run(),
         Verb::Zk(zk) => zk.run(),
+        Verb::Import(import) => import.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Sim(sim) => sim.run(),
         Verb::Check(check) => check.run(),
