@@ -56,6 +56,7 @@ pub struct Client {
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<State>,
     watches: Arc<AtomicU64>,
+    notifications: Arc<AtomicU64>,
     servers: Arc<Vec<String>>,
 }
 
@@ -70,11 +71,13 @@ impl Client {
         let session = Session::new(session_options(servers.len(), &options)?);
         let (commands, requests) = mpsc::channel(QUEUE_MAX);
         let task = Task::new(session, servers.clone(), options.packet_bytes_max, told);
+        let notifications = task.notifications();
         tokio::spawn(task.run(requests));
         let mut client = Self {
             commands,
             state,
             watches: Arc::new(AtomicU64::new(0)),
+            notifications,
             servers: Arc::new(servers),
         };
         client.wait_for_session(options.patience).await?;
@@ -220,6 +223,11 @@ impl Client {
         }
     }
 
+    /// How many watches of this client have fired so far.
+    pub fn notifications(&self) -> u64 {
+        self.notifications.load(Ordering::Relaxed)
+    }
+
     fn new_watch(&self) -> (WatchId, oneshot::Sender<Event>, Watch) {
         let (sender, fired) = oneshot::channel();
         (WatchId(self.watches.fetch_add(1, Ordering::Relaxed)), sender, Watch { fired })
@@ -311,6 +319,11 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Whether the event has come. It comes before any answer that reflects what it tells.
+    pub fn has_fired(&self) -> bool {
+        !self.fired.is_empty() || self.fired.is_terminated()
+    }
+
     /// Waits for the event.
     pub async fn fired(self) -> Event {
         let over = Event { kind: EventKind::SessionOver, path: String::new() };

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -45,6 +47,8 @@ pub(crate) struct Task {
     watches: BTreeMap<WatchId, oneshot::Sender<Event>>,
     state: watch::Sender<State>,
     outputs: Vec<Output>,
+    /// Watches that fired.
+    notifications: Arc<AtomicU64>,
     /// Every handle is gone.
     abandoned: bool,
 }
@@ -83,8 +87,14 @@ impl Task {
             watches: BTreeMap::new(),
             state,
             outputs: Vec::new(),
+            notifications: Arc::default(),
             abandoned: false,
         }
+    }
+
+    /// Where it counts the watches that fire.
+    pub(crate) fn notifications(&self) -> Arc<AtomicU64> {
+        self.notifications.clone()
     }
 
     /// Runs until the session is over and nobody can ask any more.
@@ -224,6 +234,7 @@ impl Task {
                 }
             }
             Output::Fired(id, event) => {
+                self.notifications.fetch_add(1, Ordering::Relaxed);
                 if let Some(fired) = self.watches.remove(&id) {
                     let _ = fired.send(event);
                 }
