@@ -309,12 +309,17 @@ fn a_founded_tree_goes_on_above_the_imported_one() {
         znode(out, "/locks", b"", -1, 0, 4, 6);
         znode(out, "/locks/e", b"", -1, 0x77, 0, 6);
         znode(out, "/zookeeper/config", b"server.1=old:2888:3888", -1, 0, 0, 6);
+        znode(out, "/zookeeper/quota/a", b"", -1, 0, 2, 6);
+        znode(out, "/zookeeper/quota/a/zookeeper_limits", b"count=9,bytes=-1", -1, 0, 0, 6);
+        znode(out, "/zookeeper/quota/a/zookeeper_stats", b"count=7,bytes=7", -1, 0, 0, 6);
     });
     let imported = read_snapshot(Zxid(3), &bytes).expect("it is whole");
     let founding = Founding::above(imported.last_zxid);
     assert_eq!(founding.zxid, Zxid(0x6_0000_0000));
     let mut tree = Tree::found(&imported, founding).expect("it has no flaw");
-    assert_eq!(tree.znodes(), 6);
+    assert_eq!(tree.znodes(), 9);
+    let counted = tree.znode("/zookeeper/quota/a/zookeeper_stats").expect("it was kept").data();
+    assert_eq!(counted, Some(&b"count=1,bytes=3"[..]), "the usage is counted anew");
     assert!(tree.znode("/locks/e").is_none());
     let locks = tree.znode("/locks").expect("it was kept").stat();
     assert_eq!((locks.pzxid, locks.cversion, locks.num_children), (founding.zxid, 8, 0));

@@ -46,6 +46,8 @@ impl Tree {
             }
         }
         tree.add_system_znodes();
+        // ZooKeeper counts in memory, and its files lag behind.
+        imported.znodes.keys().for_each(|path| tree.begin_count(path));
         tree.begin(founding);
         Ok(tree)
     }
