@@ -261,10 +261,17 @@ fn ensemble(config: &ServeConfig) -> String {
         return String::new();
     }
     let line = |m: &crate::config::MemberAddress| {
-        let port = m.member.rsplit(':').next().unwrap_or_default();
-        format!("server.{}={}:{port}:participant;{}\n", m.id, m.member, m.zookeeper)
+        let election = election_port(&m.member);
+        format!("server.{}={}:{election}:participant;{}\n", m.id, m.member, m.zookeeper)
     };
     members.iter().map(line).chain(["version=0".to_string()]).collect()
+}
+
+/// Members have one port for everything, but Java clients refuse a line whose two ports are the same, and Curator then
+/// follows no change of the ensemble: so the port beside it is named, at which nobody listens.
+fn election_port(member: &str) -> u16 {
+    let port = member.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+    port.map_or(0, |port| port.checked_add(1).unwrap_or(port - 1))
 }
 
 /// Raises the soft limit of open files to the hard one: each client is one.
@@ -275,5 +282,17 @@ pub fn raise_open_files() {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
         tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ZK-17: Java's QuorumServer wants two ports that differ.
+    #[test]
+    fn the_two_ports_of_a_server_line_differ() {
+        let ports = ["10.0.0.1:7400", "[fd00::2]:65535"].map(election_port);
+        assert_eq!(ports, [7401, 65534]);
     }
 }
