@@ -69,6 +69,7 @@ public final class Recipes {
         hosts = args[0];
         Cases cases = new Cases(args);
         cases.run("znodes with parents, containers, protection, times to live", Recipes::znodes);
+        cases.run("the ensemble tracker reads who the servers are", Recipes::ensemble);
         cases.run("transactions", Recipes::transactions);
         cases.run("the mutex excludes, and is reentrant", Recipes::mutex);
         cases.run("the semaphore mutex, the multi lock, the read/write lock", Recipes::locks);
@@ -115,6 +116,14 @@ public final class Recipes {
             client.sync().forPath(path);
             client.delete().guaranteed().deletingChildrenIfNeeded().forPath(path);
             Cases.same(null, client.checkExists().forPath(path));
+        }
+    }
+
+    /** Curator replaces its connect string by what it reads in the configuration, and needs to understand it. */
+    private static void ensemble() throws Exception {
+        try (CuratorFramework client = client()) {
+            int servers = hosts.split(",").length;
+            Cases.until("all servers are known", () -> client.getCurrentConfig().getAllMembers().size() == servers);
         }
     }
 
