@@ -5,7 +5,8 @@
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 binary=$(readlink -f "${1:?clients.sh BINARY [CLIENT...]}"); shift
-place=$("$root/.ci/setup-clients") || exit 1
+[ $# -gt 0 ] || set -- java curator c node rust kafka
+place=$("$root/.ci/setup-clients" "$@") || exit 1
 export PYTHONDONTWRITEBYTECODE=1 NODE_PATH=$place/node/node_modules
 quiet="-Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=off"
 passed=0 failed=0 bad=0
@@ -23,7 +24,6 @@ command_of() {
   esac
 }
 
-[ $# -gt 0 ] || set -- java curator c node rust kafka
 for client in "$@"; do
   command=$(command_of "$client") || exit 64
   echo "--- $client"
