@@ -195,6 +195,57 @@ class Run:
         words = ["import", "zookeeper", "--live", self.source.host]
         quorate(self.binary, *words, expect=1)
 
+    def backup(self):
+        """A backup of ours while others write is one state: what was written one after the other is there up to one point."""
+        with self.cluster("from-live") as cluster:
+            client = connect(cluster.hosts)
+            client.create("/steps")
+            client.create("/steps/mine", ephemeral=True)
+            client.create("/first", b"0")
+            client.create("/second", b"0")
+            stop = threading.Event()
+
+            def step():
+                number = 0
+                while not stop.is_set():
+                    number += 1
+                    client.set("/first", b"%d" % number)
+                    client.set("/second", b"%d" % number)
+
+            writer = threading.Thread(target=step)
+            writer.start()
+            path = os.path.join(self.dir, "backup")
+            admin = cluster.members()[1]["admin"]
+            told = json.loads(quorate(self.binary, "backup", "--admin", admin, "--to", path, "--json"))
+            stop.set()
+            writer.join()
+            seen = client.last_zxid
+            to = self.new("restored")
+            restored = json.loads(quorate(self.binary, "restore", "--from", path, "--json", "--to", *to))
+            assert restored["backup_zxid"] == told["zxid"] and restored["dropped"]["ephemerals"] == 1, restored
+            close(client)
+            with QuorateCluster(self.binary, NODES, os.path.join(self.dir, "restored")) as other:
+                again = connect(other.hosts)
+                first, second = int(again.get("/first")[0]), int(again.get("/second")[0])
+                assert first - second in (0, 1), "two states in one backup: %d and %d" % (first, second)
+                assert not again.exists("/steps/mine")
+                made = again.create("/after", include_data=True)[1]
+                assert made.czxid > seen, "a client of the old cluster has seen later transactions"
+                close(again)
+                differing = quorate(
+                    self.binary, "import", "compare", "--source", cluster.hosts[0], "--with", other.hosts[0], "--auth", AUTH, expect=1)
+        paths = sorted(line.split(":")[0] for line in differing.splitlines()[:-1])
+        assert set(paths) <= {"/", "/after", "/first", "/second", "/steps"}, differing
+        damaged = path + "-damaged"
+        with open(path, "rb") as f:
+            content = bytearray(f.read())
+        content[len(content) // 2] ^= 1
+        with open(damaged, "wb") as f:
+            f.write(content)
+        done = subprocess.run([self.binary, "restore", "--from", damaged, "--to", *self.new("no")], capture_output=True, text=True)
+        assert done.returncode == 65 and "checksum" in done.stderr, done
+        return "%d znodes, %d bytes" % (told["znodes"], told["bytes"])
+
     def refusals(self):
         """Damage is refused with file and byte, and nothing is written; directories in use are not touched."""
         copy = os.path.join(self.dir, "damaged")
@@ -233,6 +284,7 @@ def main():
         record.case("ZooKeeper's files, fuzzy snapshots and a torn log, imported", run.files)
         record.case("files compared with the running source", run.check)
         record.case("a running tree copied", run.live)
+        record.case("our own cluster backed up under load, and restored", run.backup)
         record.case("masked lists are not copied", run.masked)
         record.case("damage and directories in use are refused", run.refusals)
     finally:

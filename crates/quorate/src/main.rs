@@ -1,6 +1,7 @@
 //! The one binary: arguments in, messages and an exit code out. What it does is in the libraries.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the real world")]
 
+mod backup;
 mod bench;
 mod check;
 mod cluster;
@@ -50,6 +51,10 @@ enum Verb {
     Status(status::Status),
     /// Read and change znodes, on any server that speaks ZooKeeper's protocol
     Zk(zk::Zk),
+    /// Save the state of a running cluster, as it is at one zxid
+    Backup(backup::Backup),
+    /// Begin a new cluster with a backup
+    Restore(backup::Restore),
     /// Begin a new cluster with what ZooKeeper holds
     #[command(subcommand)]
     Import(import::Import),
@@ -85,6 +90,8 @@ fn main() -> ExitCode {
         Verb::Node(node) => node.run(),
         Verb::Status(status) => status.run(),
         Verb::Zk(zk) => zk.run(),
+        Verb::Backup(backup) => backup.run(),
+        Verb::Restore(restore) => restore.run(),
         Verb::Import(import) => import.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Sim(sim) => sim.run(),

@@ -54,6 +54,8 @@ pub enum ReplicaRequest<R> {
     Transfer(Option<NodeId>),
     /// The members are to be these, if this server leads (RAFT-22). Answered with `ReplicaReply::Members`.
     ChangeMembers(Members),
+    /// A snapshot is to be taken, however short the log is: for a backup. Not answered; the file is its news.
+    TakeSnapshot,
 }
 
 /// What a replica answers.
@@ -152,6 +154,7 @@ impl<S: Service> Process for Replica<S> {
             Input::Requested(ReplicaRequest::Client(request)) => {
                 self.serve(now, ServiceInput::Requested(request));
             }
+            Input::Requested(ReplicaRequest::TakeSnapshot) => self.taking.want(),
             Input::Requested(ReplicaRequest::Transfer(to)) => {
                 self.raft_step(now, Input::Requested(Request::Transfer(to)));
             }
@@ -238,6 +241,11 @@ impl<S: Service> Replica<S> {
             membership: self.raft.membership().clone(),
             serving: self.serving,
         }
+    }
+
+    /// Whether there is a state: not while a snapshot is being loaded, nor before anything was applied.
+    pub(crate) fn has_state(&self) -> bool {
+        self.loading == Loading::No && self.applied != EntryId::ZERO
     }
 
     fn has_batched_work(&self) -> bool {

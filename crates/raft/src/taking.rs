@@ -18,6 +18,8 @@ pub(crate) struct Taking {
     log_entries: u64,
     /// Size of the last snapshot.
     last_bytes: u64,
+    /// One was asked for, however short the log is.
+    wanted: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,13 +36,18 @@ enum Stage {
 
 impl Taking {
     pub(crate) fn new(last_bytes: u64) -> Self {
-        Self { stage: Stage::Idle, log_bytes: 0, log_entries: 0, last_bytes }
+        Self { stage: Stage::Idle, log_bytes: 0, log_entries: 0, last_bytes, wanted: false }
     }
 
     /// An entry was applied.
     pub(crate) fn log_grew(&mut self, bytes: u64) {
         self.log_bytes += bytes;
         self.log_entries += 1;
+    }
+
+    /// One is to be taken as soon as may be.
+    pub(crate) fn want(&mut self) {
+        self.wanted = true;
     }
 
     /// The state was replaced: what was being taken means nothing any more.
@@ -61,7 +68,8 @@ impl Taking {
 
     fn is_due(&self, limits: &Limits) -> bool {
         let long = self.log_bytes > limits.snapshot_log_bytes.max(self.last_bytes);
-        self.stage == Stage::Idle && (long || self.log_entries >= limits.snapshot_entries)
+        self.stage == Stage::Idle
+            && (self.wanted || long || self.log_entries >= limits.snapshot_entries)
     }
 }
 
@@ -70,9 +78,11 @@ impl<S: Service> Replica<S> {
     /// max(64 MiB, its size)), unless one is being received or sent.
     pub(crate) fn maybe_take_snapshot(&mut self, now: Time, out: &mut Vec<Output<Self>>) {
         if self.taking.is_due(&self.raft.config.limits)
+            && self.has_state()
             && !self.raft.is_receiving_snapshot()
             && !self.raft.is_sending_snapshot(now)
         {
+            self.taking.wanted = false;
             self.machine.begin_snapshot();
             let membership = self.raft.memberships.at(self.applied.index).to_bytes();
             let meta = SnapshotMeta { last: self.applied, membership };

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_contracts::{
-    Entry, Gate, GroupId, Input, LogIndex, Malformed, NodeId, Output, Process, Service,
+    Entry, EntryId, Gate, GroupId, Input, LogIndex, Malformed, NodeId, Output, Process, Service,
     SnapshotInput, Time, Wire, WriteMark,
 };
 use quorate_raft::{Replica, ReplicaMessage, ReplicaReply, ReplicaRequest};
 use quorate_storage::{Storage, StorageEvent};
+use tokio::sync::oneshot;
 
-use crate::admin::NodeStatus;
+use crate::admin::{Backups, NodeStatus};
 use crate::disk::RealDisk;
 use crate::members::Members;
 
@@ -42,6 +43,8 @@ pub(crate) enum Event {
     Read { from: LogIndex, entries: Vec<Entry> },
     /// News of its snapshot files.
     Snapshot(SnapshotInput),
+    /// A snapshot of the state as it is now is wanted; tell when it is durable.
+    TakeSnapshot(oneshot::Sender<EntryId>),
     /// The disk failed.
     DiskFailed(String),
     /// The node is about to stop: another one should lead.
@@ -108,6 +111,7 @@ pub(crate) struct Group<S: Service, F> {
     front: F,
     gate: Gate<Gated<S>>,
     out: Vec<Output<Replica<S>>>,
+    backups: Backups,
     open: bool,
     handing_over: bool,
     draining: bool,
@@ -124,6 +128,7 @@ impl<S: Service, F: Front<S>> Group<S, F> {
             front,
             gate,
             out: Vec::new(),
+            backups: Backups::default(),
             open: false,
             handing_over: false,
             draining: false,
@@ -216,7 +221,14 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
             Event::Read { from, entries } => {
                 self.input(now, Input::Read { from, entries }, shared);
             }
-            Event::Snapshot(news) => self.input(now, Input::Snapshot(news), shared),
+            Event::Snapshot(news) => {
+                self.backups.hear(&news);
+                self.input(now, Input::Snapshot(news), shared);
+            }
+            Event::TakeSnapshot(taken) => {
+                self.backups.wait(self.replica.applied().index, taken);
+                self.input(now, Input::Requested(ReplicaRequest::TakeSnapshot), shared);
+            }
             Event::DiskFailed(reason) => self.input(now, Input::DiskFailed { reason }, shared),
             Event::HandOver if self.replica.raft().is_leader() => {
                 self.handing_over = true;

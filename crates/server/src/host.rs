@@ -164,6 +164,7 @@ impl Host {
                 tracing::info!(%member, "lost the connection to a member");
                 self.tell_all(|| Event::MemberLost(member));
             }
+            Incoming::TakeSnapshot(group, taken) => self.tell(group, Event::TakeSnapshot(taken)),
             Incoming::Status(answer) => {
                 let _ = answer.send(self.status());
             }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use quorate_contracts::{GroupId, NodeId};
+use quorate_contracts::{EntryId, GroupId, NodeId};
 use quorate_storage::Completion;
 use tokio::sync::{Notify, oneshot};
 
@@ -22,6 +22,8 @@ pub(crate) enum Incoming {
     Message { line: Rc<Line>, group: GroupId, body: Bytes },
     /// A member's connection was lost.
     MemberLost(NodeId),
+    /// Somebody wants a snapshot of a group's state as it is now, and to hear which file it is.
+    TakeSnapshot(GroupId, oneshot::Sender<EntryId>),
     /// Somebody asks how this node is.
     Status(oneshot::Sender<NodeStatus>),
 }

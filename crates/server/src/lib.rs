@@ -47,4 +47,5 @@ pub use data_dir::{DataDir, DataDirError, LockError, lock_file, random_u64, writ
 pub use disk::RealDisk;
 pub use found::{FoundError, found};
 pub use node::{ServeError, Stop, raise_open_files, serve};
+pub use quorate_storage::SnapshotFile;
 pub use tls::{ClientCertificate, ClientTls, MemberTls, TlsError};

@@ -134,9 +134,10 @@ async fn run(
     let mut host = Host::new(node, groups, shared, inbox.clone(), completions, bell);
 
     let ids = config.members.iter().map(|member| NodeId(member.id)).collect();
+    let log = data_dir.log();
     let acceptor = Acceptor { data_dir, members: ids, trust, inbox: inbox.clone() };
     tokio::task::spawn_local(acceptor.accept(member_listener));
-    let administrators = Administrators::start(inbox, door.clone());
+    let administrators = Administrators::start(inbox, door.clone(), log);
     let names = config.admin_names.clone();
     tokio::task::spawn_local(administrators.clone().serve(admin_listener, names));
     if let Some(listener) = metrics_listener {

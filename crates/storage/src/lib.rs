@@ -31,5 +31,6 @@ pub use inspect::{
     GroupReport, Inspection, Problem, SegmentReport, SnapshotReport, TornReport, inspect,
 };
 pub use recovery::OpenError;
+pub use snapshot::{SnapshotFile, finished_name};
 pub use storage::{Counters, Identity, Storage, StorageEvent, StorageOptions};
 pub use walk::Damage;

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_contracts::{
-    EntryId, GroupId, LogIndex, NodeId, SnapshotInput, SnapshotMeta, SnapshotOutput, Term, Time,
-    WireReader, WireWriter,
+    ClusterId, EntryId, GroupId, Incarnation, LogIndex, NodeId, SnapshotInput, SnapshotMeta,
+    SnapshotOutput, Term, Time, WireReader, WireWriter,
 };
 
 use crate::disk::is_full;
@@ -73,7 +73,7 @@ enum Pending {
 }
 
 /// `snapshot-1-4711-3.snap`: group, index and term.
-fn finished_name(group: GroupId, last: EntryId) -> String {
+pub fn finished_name(group: GroupId, last: EntryId) -> String {
     format!("snapshot-{}-{}-{}.snap", group.0, last.index, last.term)
 }
 
@@ -218,7 +218,7 @@ fn piece_frame(bytes: &[u8]) -> Bytes {
 fn read_piece(frame: &Bytes) -> Option<Bytes> {
     let length = u32::from_be_bytes(frame.get(..4)?.try_into().ok()?) as usize;
     let checksum = u32::from_be_bytes(frame.get(4..8)?.try_into().ok()?);
-    let bytes = frame.get(8..8 + length)?;
+    let bytes = frame.get(8..length.checked_add(8)?)?;
     (crc32c::crc32c(bytes) == checksum).then(|| frame.slice(8..8 + length))
 }
 
@@ -239,6 +239,41 @@ pub(crate) fn inspect<D: Disk>(
         }
         Ok((group, file.meta, file.bytes))
     }))
+}
+
+/// A snapshot file, whole, of whichever cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotFile {
+    /// Whose state.
+    pub group: GroupId,
+    /// What it stands for.
+    pub meta: SnapshotMeta,
+    /// What the state machine wrote.
+    pub content: Vec<u8>,
+}
+
+impl SnapshotFile {
+    /// Reads a file's bytes and checks every one of them; an error tells the byte and what is wrong there.
+    pub fn read(bytes: &Bytes) -> Result<Self, (u64, &'static str)> {
+        let cluster = bytes.get(8..16).and_then(|cluster| cluster.try_into().ok());
+        let cluster = ClusterId(cluster.map_or(0, u64::from_be_bytes));
+        let identity = Identity { cluster, node: NodeId(0), incarnation: Incarnation(0) };
+        let (group, meta, mut at) =
+            read_header(bytes, &identity).ok_or((0, "no snapshot begins here"))?;
+        let mut content = Vec::new();
+        loop {
+            let rest = bytes.slice((at as usize).min(bytes.len())..);
+            if rest.starts_with(&[0; 4]) {
+                let whole = rest[..] == end_frame(content.len() as u64);
+                return whole
+                    .then_some(Self { group, meta, content })
+                    .ok_or((at, "it has no whole end"));
+            }
+            let piece = read_piece(&rest).ok_or((at, "a piece is cut or fails its checksum"))?;
+            content.extend_from_slice(&piece);
+            at += PIECE_HEADER_BYTES + piece.len() as u64;
+        }
+    }
 }
 
 impl<D: Disk> Storage<D> {

@@ -5,15 +5,18 @@
 //! | `/status` | JSON: [`NodeStatus`] |
 //! | `/health` | 200 once the node serves, 503 before |
 //! | `/metrics` | Prometheus text (`metrics`) |
+//! | `/backup` | a snapshot of the coordination state as it is now (`backup`); on loopback only |
 //! | `/commands/NAME` | what ZooKeeper's AdminServer gives under that name (`commands`) |
 //!
 //! Handlers run beside the loop and ask it through a channel; a node that is stopping answers 503. Nothing here
 //! changes what is replicated.
 
+mod backup;
 mod commands;
 mod metrics;
 mod status;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
@@ -22,11 +25,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use quorate_contracts::{EntryId, GroupId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::inbox::{Door, Inbox, Incoming};
 use crate::zookeeper::Arrival;
+pub(crate) use backup::Backups;
 pub use status::{GroupStatus, NodeStatus};
 
 /// Questions that may wait for the loop.
@@ -37,11 +42,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 enum Question {
     Status(oneshot::Sender<NodeStatus>),
     Word([u8; 4], oneshot::Sender<String>),
+    Snapshot(oneshot::Sender<EntryId>),
 }
 
 /// Those who answer administrators: the handlers' way to the loop.
 #[derive(Clone)]
-pub(crate) struct Administrators(mpsc::Sender<Question>);
+pub(crate) struct Administrators {
+    questions: mpsc::Sender<Question>,
+    /// Where the snapshots are.
+    log: PathBuf,
+}
 
 /// No answer: the node is stopping, or it is too busy to say how it is.
 struct Silent;
@@ -55,16 +65,17 @@ impl IntoResponse for Silent {
 
 impl Administrators {
     /// Answers out of what the loop says, and what the coordination service says.
-    pub(crate) fn start(inbox: Inbox, zookeeper: Door<Arrival>) -> Self {
+    pub(crate) fn start(inbox: Inbox, zookeeper: Door<Arrival>, log: PathBuf) -> Self {
         let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
         tokio::task::spawn_local(pass_on(questions, inbox, zookeeper));
-        Self(sender)
+        Self { questions: sender, log }
     }
 
     /// Answers until the node ends. `names` are host names under which this port may be asked, besides
     /// addresses and `localhost`.
     pub(crate) async fn serve(self, listener: TcpListener, names: Vec<String>) {
-        run(listener, router(self, names)).await;
+        let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        run(listener, router(self, names, is_local)).await;
     }
 
     /// The same for a port that gives metrics and nothing else, under any name: scrapers know a node by whatever
@@ -85,9 +96,17 @@ impl Administrators {
         &self,
         question: impl FnOnce(oneshot::Sender<T>) -> Question,
     ) -> Result<T, Silent> {
+        self.ask_patiently(PATIENCE, question).await
+    }
+
+    async fn ask_patiently<T>(
+        &self,
+        patience: Duration,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<T, Silent> {
         let (sender, receiver) = oneshot::channel();
-        self.0.try_send(question(sender)).map_err(|_| Silent)?;
-        match tokio::time::timeout(PATIENCE, receiver).await {
+        self.questions.try_send(question(sender)).map_err(|_| Silent)?;
+        match tokio::time::timeout(patience, receiver).await {
             Ok(Ok(answer)) => Ok(answer),
             _ => Err(Silent),
         }
@@ -104,20 +123,27 @@ async fn pass_on(mut questions: mpsc::Receiver<Question>, inbox: Inbox, zookeepe
     while let Some(question) = questions.recv().await {
         match question {
             Question::Status(answer) => inbox.push(Incoming::Status(answer)),
+            Question::Snapshot(taken) => {
+                inbox.push(Incoming::TakeSnapshot(GroupId::COORDINATION, taken));
+            }
             Question::Word(word, answer) => zookeeper.push(Arrival::Word { word, answer }),
         }
     }
 }
 
-fn router(administrators: Administrators, names: Vec<String>) -> Router {
+fn router(administrators: Administrators, names: Vec<String>, is_local: bool) -> Router {
+    // A backup holds everything, whatever the access control lists say.
+    let backup = if is_local { get(backup::give) } else { get(backup::refuse) };
     Router::new()
+        .route("/backup", backup)
         .route("/status", get(give_status))
         .route("/health", get(give_health))
         .route("/metrics", get(give_metrics))
         .route("/commands", get(async || commands::index()))
         .route("/commands/{name}", get(give_command))
         .fallback(async || {
-            let text = "{\"error\":\"there are /status, /health, /metrics and /commands\"}";
+            let text =
+                "{\"error\":\"there are /status, /health, /metrics, /backup and /commands\"}";
             (StatusCode::NOT_FOUND, json_type(), text)
         })
         .layer(middleware::from_fn_with_state(names, refuse_other_sites))

@@ -5,7 +5,9 @@ use std::io;
 use crate::support::{Bench, G1, LARGE, append, id, load, shape, snapshot};
 use bytes::Bytes;
 use quorate_contracts::{NodeId, Record, SnapshotInput, SnapshotMeta, SnapshotOutput, Time};
-use quorate_storage::{Completion, OpenError, Operation, StorageEvent, StorageOptions};
+use quorate_storage::{
+    Completion, OpenError, Operation, SnapshotFile, StorageEvent, StorageOptions, finished_name,
+};
 
 fn meta(index: u64) -> SnapshotMeta {
     crate::support::meta(id(index, 1))
@@ -180,4 +182,23 @@ fn snapshots_are_paced() {
         told_at.push(now.since(Time::ZERO).as_millis());
     }
     assert_eq!(told_at, [0, 250, 500, 750]);
+}
+
+/// ZK-19: a finished file reads back by itself, as a backup; whatever byte is wrong or missing, it is refused.
+#[test]
+fn a_file_that_left_its_directory_is_checked_whole() {
+    let mut bench = Bench::new(LARGE);
+    bench.write(G1, 1, append(1..=4, 1));
+    take(&mut bench, 4, &["one ", "two"]);
+    let whole = Bytes::from(bench.disk.found()[&finished_name(G1, id(4, 1))].clone());
+    let file = SnapshotFile::read(&whole).expect("it is whole");
+    assert_eq!((file.group, file.meta, &file.content[..]), (G1, meta(4), &b"one two"[..]));
+    for at in 0..whole.len() {
+        assert!(SnapshotFile::read(&whole.slice(..at)).is_err(), "cut at {at}");
+        let mut bytes = whole.to_vec();
+        bytes[at] ^= 0x40;
+        assert!(SnapshotFile::read(&bytes.into()).is_err(), "byte {at} flipped");
+    }
+    let longer = [&whole[..], b"more"].concat();
+    assert!(SnapshotFile::read(&longer.into()).is_err(), "something follows its end");
 }
