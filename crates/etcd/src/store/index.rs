@@ -57,6 +57,20 @@ impl Default for Index {
 }
 
 impl Index {
+    /// An index of these newest versions, in the order of their keys: what a restart builds at once.
+    pub(crate) fn build(versions: &Versions, newest: &[VersionId]) -> Self {
+        let leaf = |ids: &[VersionId]| Child {
+            from: versions.key(ids[0]).into(),
+            live: count_live(ids),
+            node: Node::Leaf(ids.to_vec()),
+        };
+        let mut level: Vec<Child> = newest.chunks(LEAF_MAX * 3 / 4).map(leaf).collect();
+        while level.len() > 1 {
+            level = parents(level);
+        }
+        Self { root: level.pop().map_or(Node::Leaf(Vec::new()), |root| root.node) }
+    }
+
     /// The newest version of a key: a tombstone if it was deleted.
     pub(crate) fn get(&self, versions: &Versions, key: &[u8]) -> Option<VersionId> {
         let mut node = &self.root;
@@ -209,6 +223,20 @@ impl Node {
     }
 }
 
+/// The next level of an index that is built from below.
+fn parents(children: Vec<Child>) -> Vec<Child> {
+    let mut children = children.into_iter();
+    let mut parents = Vec::new();
+    while let Some(first) = children.next() {
+        let from = first.from.clone();
+        let mut under = vec![first];
+        under.extend(children.by_ref().take(CHILDREN_MAX * 3 / 4 - 1));
+        let live = under.iter().map(|child| child.live).sum();
+        parents.push(Child { from, live, node: Node::Inner(under) });
+    }
+    parents
+}
+
 fn in_order<T>(items: &[T], order: Order) -> impl Iterator<Item = &T> {
     let (forward, backward) = match order {
         Order::Ascending => (Some(items.iter()), None),
@@ -299,5 +327,118 @@ fn tidy_up(children: &mut Vec<Child>, at: usize) {
     if joined {
         a.live += b.live;
         children.remove(left + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use quorate_contracts::Random;
+
+    use super::*;
+    use crate::store::versions::{Position, Version};
+    use crate::{LeaseId, Revision};
+
+    /// An index, and what a map of the standard library says.
+    #[derive(Default)]
+    struct Pair {
+        versions: Versions,
+        index: Index,
+        map: BTreeMap<Vec<u8>, VersionId>,
+        revision: i64,
+    }
+
+    impl Pair {
+        fn set(&mut self, key: &[u8], live: bool) {
+            self.revision += 1;
+            let at = Position { revision: Revision(self.revision), sub: 0 };
+            let version = u64::from(live);
+            let created = Revision(if live { self.revision } else { 0 });
+            let id = self.versions.add(&Version {
+                key,
+                value: &[],
+                at,
+                created,
+                version,
+                lease: LeaseId::NONE,
+            });
+            let replaced = self.index.set(&self.versions, id);
+            assert_eq!(replaced, self.map.insert(key.to_vec(), id));
+            replaced.into_iter().for_each(|old| self.versions.drop_version(old));
+        }
+
+        fn remove(&mut self, key: &[u8]) {
+            let removed = self.index.remove(&self.versions, key);
+            assert_eq!(removed, self.map.remove(key));
+            removed.into_iter().for_each(|old| self.versions.drop_version(old));
+        }
+
+        fn compare(&self, start: &[u8], end: &[u8]) {
+            let range = KeyRange::of(start, end);
+            let expected: Vec<VersionId> =
+                self.map.iter().filter(|(key, _)| range.contains(key)).map(|(_, id)| *id).collect();
+            for (order, live_only) in [(Order::Ascending, false), (Order::Descending, true)] {
+                let mut expected = expected.clone();
+                expected.retain(|id| id.is_live() || !live_only);
+                if order == Order::Descending {
+                    expected.reverse();
+                }
+                let mut found = Vec::new();
+                let _ =
+                    self.index.walk(&self.versions, Walk { range, order, live_only }, &mut |id| {
+                        found.push(id);
+                        ControlFlow::Continue(())
+                    });
+                assert_eq!(found, expected);
+            }
+            let live = expected.iter().filter(|id| id.is_live()).count() as u64;
+            assert_eq!(self.index.count(&self.versions, range), live);
+        }
+    }
+
+    fn key(number: u64) -> Vec<u8> {
+        format!("{number:05}").into_bytes()
+    }
+
+    /// KV-1: the index is a map that counts, however its nodes were split, emptied and joined.
+    #[test]
+    fn the_index_is_a_map_that_counts() {
+        for (seed, removes) in [(1, 10), (2, 60), (3, 45)] {
+            let mut random = Random::new(seed);
+            let mut pair = Pair::default();
+            for step in 0..40_000 {
+                let key = key(random.below(12_000));
+                match random.below(100) {
+                    roll if roll < removes => pair.remove(&key),
+                    roll => pair.set(&key, roll < 90),
+                }
+                if step % 1_000 == 0 {
+                    pair.compare(
+                        &super::tests::key(random.below(12_000)),
+                        &super::tests::key(random.below(12_000)),
+                    );
+                    pair.compare(&[0], &[0]);
+                }
+            }
+            (0..12_000).for_each(|number| pair.remove(&super::tests::key(number)));
+            pair.compare(&[0], &[0]);
+        }
+    }
+
+    /// KV-6: an index that is built at once is the one that grew.
+    #[test]
+    fn an_index_is_built_at_once() {
+        for keys in [0, 1, 95, 96, 97, 5_000, 20_000] {
+            let mut pair = Pair::default();
+            (0..keys).for_each(|number| pair.set(&key(number), number % 7 != 0));
+            let newest: Vec<VersionId> = pair.map.values().copied().collect();
+            pair.index = Index::build(&pair.versions, &newest);
+            pair.compare(&key(keys / 3), &key(keys / 2));
+            pair.compare(&[0], &[0]);
+            (0..keys).step_by(3).for_each(|number| pair.set(&key(number), true));
+            (0..keys).step_by(5).for_each(|number| pair.remove(&key(number)));
+            pair.compare(&[0], &[0]);
+        }
     }
 }

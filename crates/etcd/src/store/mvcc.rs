@@ -268,14 +268,45 @@ impl Mvcc {
     /// Makes index and history from the versions.
     pub(super) fn rebuild(&mut self) {
         let mut all: Vec<VersionId> = std::mem::take(&mut self.history).into();
-        all.sort_by_cached_key(|id| self.versions.position(*id));
-        for id in all {
-            self.make_newest(id);
-            if self.versions.position(id) > self.floor {
-                self.history.push_back(id);
+        self.sort_by_key(&mut all);
+        let mut newest: Vec<VersionId> = Vec::with_capacity(all.len());
+        for id in &all {
+            match newest
+                .last_mut()
+                .filter(|last| self.versions.key(**last) == self.versions.key(*id))
+            {
+                Some(last) => {
+                    self.versions.supersede(*last, *id);
+                    *last = *id;
+                }
+                None => newest.push(*id),
             }
         }
-        self.history.shrink_to_fit();
+        self.index = Index::build(&self.versions, &newest);
+        all.retain(|id| self.versions.position(*id) > self.floor);
+        all.sort_by_cached_key(|id| self.versions.position(*id));
+        self.history = all.into();
+    }
+
+    /// Sorts versions by key, and those of one key by age. Keys are looked at in memory once each for most: sixteen
+    /// bytes behind what all keys begin with tell nearly all of them apart.
+    fn sort_by_key(&self, ids: &mut Vec<VersionId>) {
+        let key = |id: &VersionId| self.versions.key(*id);
+        let common = ids.first().map_or(0, |first| {
+            ids.iter().fold(key(first).len(), |common, id| {
+                let same = key(first).iter().zip(key(id)).take_while(|(a, b)| a == b).count();
+                common.min(same)
+            })
+        });
+        let mut sorted: Vec<(u128, VersionId)> =
+            ids.iter().map(|id| (head(&key(id)[common..]), *id)).collect();
+        sorted.sort_unstable_by(|(a_head, a), (b_head, b)| {
+            let by_key = || self.versions.key(*a).cmp(self.versions.key(*b));
+            let by_age = || self.versions.position(*a).cmp(&self.versions.position(*b));
+            a_head.cmp(b_head).then_with(by_key).then_with(by_age)
+        });
+        ids.clear();
+        ids.extend(sorted.into_iter().map(|(_, id)| id));
     }
 
     /// The live keys of now that are attached to a lease.
@@ -288,4 +319,12 @@ impl Mvcc {
             ControlFlow::Continue(())
         });
     }
+}
+
+/// The first sixteen bytes as a number that sorts as they do, but for what follows them.
+fn head(key: &[u8]) -> u128 {
+    let mut head = [0; 16];
+    let length = key.len().min(16);
+    head[..length].copy_from_slice(&key[..length]);
+    u128::from_be_bytes(head)
 }
