@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use quorate_server::{MemberAddress, NodeStatus, ServeConfig, write_aside};
+use quorate_server::{ClusterStatus, MemberAddress, NodeStatus, ServeConfig, write_aside};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind};
@@ -123,15 +123,34 @@ pub(crate) fn local_config(
 
 /// Asks a node how it is.
 pub(crate) fn ask_status(admin: SocketAddr) -> std::io::Result<NodeStatus> {
-    let patience = Duration::from_secs(2);
+    let (_, body) = ask_admin(admin, "GET /status", Duration::from_secs(2))?;
+    serde_json::from_str(&body).map_err(std::io::Error::other)
+}
+
+/// Asks a node how it and all the others are.
+pub(crate) fn ask_cluster(admin: SocketAddr) -> std::io::Result<ClusterStatus> {
+    let (_, body) = ask_admin(admin, "GET /cluster", Duration::from_secs(4))?;
+    serde_json::from_str(&body).map_err(std::io::Error::other)
+}
+
+/// One request at an admin port: whether the answer is a good one, and its body.
+pub(crate) fn ask_admin(
+    admin: SocketAddr,
+    request: &str,
+    patience: Duration,
+) -> std::io::Result<(bool, String)> {
     let mut stream = TcpStream::connect_timeout(&admin, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
-    write!(stream, "GET /status HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
+    let good = response.starts_with("HTTP/1.1 2");
     let body = response.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    serde_json::from_str(body).map_err(std::io::Error::other)
+    Ok((good, body.to_string()))
 }
 
 /// Whether a process is there.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
-use crate::cluster::{ClusterFile, ask_status, is_alive};
+use crate::cluster::{ClusterFile, ask_admin, ask_status, is_alive};
 use crate::failure::{Done, Failure, Kind, tell};
 use crate::up::{NotStarted, did_not_start, start};
 
@@ -14,6 +14,21 @@ use crate::up::{NotStarted, did_not_start, start};
 pub(crate) enum Node {
     /// Start a node that was killed, in the background, and return once it serves
     Start(Start),
+    /// Have a node lead the coordination service
+    Lead(Lead),
+}
+
+/// Have a node lead the coordination service
+#[derive(Args)]
+#[command(after_help = "Example:\n  quorate node lead --dir quorate-data --id 2")]
+pub(crate) struct Lead {
+    /// The cluster's directory
+    #[arg(long, value_name = "DIR", default_value = "quorate-data")]
+    dir: PathBuf,
+
+    /// Which node
+    #[arg(long, value_name = "ID")]
+    id: u64,
 }
 
 /// Start a node that was killed, in the background, and return once it serves
@@ -35,8 +50,43 @@ impl Node {
     pub(crate) fn run(self) -> Result<Done, Failure> {
         match self {
             Self::Start(start) => start.run(),
+            Self::Lead(lead) => lead.run(),
         }
     }
+}
+
+impl Lead {
+    /// Any node that answers passes it on to the leader.
+    fn run(self) -> Result<Done, Failure> {
+        let what = format!("have node {} lead", self.id);
+        let request = format!("POST /lead/{}", self.id);
+        let cluster = ClusterFile::read(&self.dir)?;
+        let asked = cluster
+            .nodes
+            .iter()
+            .find_map(|node| ask_admin(node.admin, &request, Duration::from_secs(6)).ok());
+        match asked {
+            Some((true, body)) => {
+                tell(&text_of(&body, "done"));
+                Ok(Done::Yes)
+            }
+            Some((false, body)) => {
+                let help = "`quorate status` shows who leads";
+                Err(Failure::new(Kind::Refused, what, text_of(&body, "error"), help))
+            }
+            None => {
+                let help = "is the cluster running? start it with `quorate up`";
+                Err(Failure::new(Kind::Unreachable, what, "no node answers", help))
+            }
+        }
+    }
+}
+
+/// A text in a JSON object, or all of it if it is not there.
+fn text_of(body: &str, key: &str) -> String {
+    let json: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    let text = json.as_ref().and_then(|json| json[key].as_str());
+    text.unwrap_or(body).to_string()
 }
 
 impl Start {

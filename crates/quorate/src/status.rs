@@ -7,14 +7,15 @@ use clap::Args;
 use quorate_server::NodeStatus;
 use serde_json::{Value, json};
 
-use crate::cluster::{ClusterFile, ask_status};
+use crate::cluster::{ClusterFile, ask_cluster, ask_status};
 use crate::failure::{Done, Failure, Kind, tell};
 
 /// Show how each node is; exits with 1 unless a majority serves
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate status
-  quorate status --servers 10.0.0.1:8080,10.0.0.2:8080,10.0.0.3:8080 --json")]
+  quorate status --servers 10.0.0.1:8080,10.0.0.2:8080,10.0.0.3:8080 --json
+  quorate status --via 10.0.0.1:8080          as that node sees the cluster")]
 pub(crate) struct Status {
     /// The cluster's directory
     #[arg(long, value_name = "DIR", default_value = "quorate-data", conflicts_with = "servers")]
@@ -24,6 +25,10 @@ pub(crate) struct Status {
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     servers: Vec<String>,
 
+    /// Admin address of one node, which asks the others: shows whom it can reach
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["dir", "servers"])]
+    via: Option<String>,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -32,7 +37,7 @@ pub(crate) struct Status {
 /// A node, and what it says of itself.
 struct Row {
     id: Option<u64>,
-    admin: SocketAddr,
+    admin: Option<SocketAddr>,
     status: Option<NodeStatus>,
 }
 
@@ -50,6 +55,9 @@ impl Status {
     }
 
     fn rows(&self) -> Result<Vec<Row>, Failure> {
+        if let Some(via) = &self.via {
+            return rows_via(via);
+        }
         let addresses: Vec<(Option<u64>, SocketAddr)> = if self.servers.is_empty() {
             let cluster = ClusterFile::read(&self.dir)?;
             cluster.nodes.into_iter().map(|node| (Some(node.id), node.admin)).collect()
@@ -61,10 +69,28 @@ impl Status {
         };
         let ask = |(id, admin): (Option<u64>, SocketAddr)| {
             let status = ask_status(admin).ok();
-            Row { id: status.as_ref().map(|s| s.id).or(id), admin, status }
+            Row { id: status.as_ref().map(|s| s.id).or(id), admin: Some(admin), status }
         };
         Ok(addresses.into_iter().map(ask).collect())
     }
+}
+
+/// What one node hears from every member.
+fn rows_via(server: &str) -> Result<Vec<Row>, Failure> {
+    let cluster = ask_cluster(resolve(server)?).map_err(|error| {
+        let help = "is the node running, and is that its admin address?";
+        Failure::new(Kind::Unreachable, format!("ask {server}"), error, help)
+    })?;
+    let silent = cluster.unreachable.into_iter();
+    let mut rows: Vec<Row> =
+        silent.map(|id| Row { id: Some(id), admin: None, status: None }).collect();
+    rows.extend(cluster.nodes.into_iter().map(|node| Row {
+        id: Some(node.id),
+        admin: None,
+        status: Some(node),
+    }));
+    rows.sort_by_key(|row| row.id);
+    Ok(rows)
 }
 
 fn resolve(server: &str) -> Result<SocketAddr, Failure> {
@@ -92,7 +118,10 @@ fn as_json(rows: &[Row]) -> Value {
                 }
                 node
             }
-            None => json!({"id": row.id, "admin": row.admin.to_string(), "alive": false}),
+            None => {
+                let admin = row.admin.map(|admin| admin.to_string());
+                json!({"id": row.id, "admin": admin, "alive": false})
+            }
         })
         .collect();
     json!({ "nodes": nodes })
@@ -115,7 +144,11 @@ fn as_table(rows: &[Row]) -> String {
     for row in rows {
         let id = row.id.map_or("?".to_string(), |id| format!("n{id}"));
         let Some(status) = &row.status else {
-            text += &format!("\n{id:<5}{:<11} nobody answers at {}", "down", row.admin);
+            let silence = match row.admin {
+                Some(admin) => format!("nobody answers at {admin}"),
+                None => "does not answer the node that was asked".to_string(),
+            };
+            text += &format!("\n{id:<5}{:<11} {silence}", "down");
             continue;
         };
         let Some(group) = status.groups.first() else { continue };

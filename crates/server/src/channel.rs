@@ -206,7 +206,7 @@ impl Write for Tried<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::rc::Rc;
 
     use super::*;
@@ -214,7 +214,7 @@ mod tests {
     use crate::tls::{ClientCertificate, subject};
 
     /// Runs both sides on one thread; what they come to.
-    fn both<A, B>(
+    pub(crate) fn both<A, B>(
         dialled: impl AsyncFnOnce(TcpStream) -> A,
         dials: impl AsyncFnOnce(TcpStream) -> B,
     ) -> (A, B) {

@@ -9,7 +9,7 @@ use quorate_contracts::{
     Entry, EntryId, Gate, GroupId, Input, LogIndex, Malformed, NodeId, Output, Process, Service,
     SnapshotInput, Time, Wire, WriteMark,
 };
-use quorate_raft::{Replica, ReplicaMessage, ReplicaReply, ReplicaRequest};
+use quorate_raft::{Replica, ReplicaMessage, ReplicaReply, ReplicaRequest, TransferOutcome};
 use quorate_storage::{Storage, StorageEvent};
 use tokio::sync::oneshot;
 
@@ -47,6 +47,8 @@ pub(crate) enum Event {
     TakeSnapshot(oneshot::Sender<EntryId>),
     /// The disk failed.
     DiskFailed(String),
+    /// That member is to lead; what came of it is to be told.
+    Lead { to: NodeId, answer: oneshot::Sender<TransferOutcome> },
     /// The node is about to stop: another one should lead.
     HandOver,
     /// Nothing new is to be taken from clients.
@@ -114,6 +116,8 @@ pub(crate) struct Group<S: Service, F> {
     backups: Backups,
     open: bool,
     handing_over: bool,
+    /// Who waits to hear what came of a transfer.
+    transfer: Option<oneshot::Sender<TransferOutcome>>,
     draining: bool,
 }
 
@@ -131,6 +135,7 @@ impl<S: Service, F: Front<S>> Group<S, F> {
             backups: Backups::default(),
             open: false,
             handing_over: false,
+            transfer: None,
             draining: false,
         }
     }
@@ -158,6 +163,9 @@ impl<S: Service, F: Front<S>> Group<S, F> {
             }
             Output::Reply { reply: ReplicaReply::Transfer(outcome), .. } => {
                 self.handing_over = false;
+                if let Some(answer) = self.transfer.take() {
+                    let _ = answer.send(outcome);
+                }
                 tracing::info!(group = %self.id, ?outcome, "leadership was to be handed over");
             }
             Output::Reply { reply: ReplicaReply::Members(outcome), .. } => {
@@ -235,6 +243,13 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
                 self.input(now, Input::Requested(ReplicaRequest::Transfer(None)), shared);
             }
             Event::HandOver => {}
+            Event::Lead { answer, .. } if self.transfer.is_some() => {
+                let _ = answer.send(TransferOutcome::Busy);
+            }
+            Event::Lead { to, answer } => {
+                self.transfer = Some(answer);
+                self.input(now, Input::Requested(ReplicaRequest::Transfer(Some(to))), shared);
+            }
             Event::Drain => {
                 self.draining = true;
                 self.front.drain();

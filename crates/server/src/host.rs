@@ -165,6 +165,7 @@ impl Host {
                 self.tell_all(|| Event::MemberLost(member));
             }
             Incoming::TakeSnapshot(group, taken) => self.tell(group, Event::TakeSnapshot(taken)),
+            Incoming::Lead { group, to, answer } => self.tell(group, Event::Lead { to, answer }),
             Incoming::Status(answer) => {
                 let _ = answer.send(self.status());
             }

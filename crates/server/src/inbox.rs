@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use quorate_contracts::{EntryId, GroupId, NodeId};
+use quorate_raft::TransferOutcome;
 use quorate_storage::Completion;
 use tokio::sync::{Notify, oneshot};
 
@@ -24,6 +25,8 @@ pub(crate) enum Incoming {
     MemberLost(NodeId),
     /// Somebody wants a snapshot of a group's state as it is now, and to hear which file it is.
     TakeSnapshot(GroupId, oneshot::Sender<EntryId>),
+    /// Somebody wants that member to lead the group instead of this one.
+    Lead { group: GroupId, to: NodeId, answer: oneshot::Sender<TransferOutcome> },
     /// Somebody asks how this node is.
     Status(oneshot::Sender<NodeStatus>),
 }

@@ -7,6 +7,7 @@
 //! | `host` | the loop: drains the inbox, steps the groups, one log write and one packet a member a round |
 //! | `group` | one Raft group as the loop hosts it, whatever its service is |
 //! | `zookeeper` | the coordination group's side of that: its clients and what people ask of it |
+//! | `calls` | calls between members, hosted beside the groups |
 //! | `idle` | groups that hold nothing, to measure what a group costs |
 //! | `inbox`, `deadlines` | what has arrived; who is due |
 //! | `disk` | files, on threads of their own |
@@ -23,6 +24,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the real world")]
 
 mod admin;
+mod calls;
 mod channel;
 mod clients;
 mod config;
@@ -40,7 +42,7 @@ mod outbox;
 mod tls;
 mod zookeeper;
 
-pub use admin::{GroupStatus, NodeStatus};
+pub use admin::{ClusterStatus, GroupStatus, NodeStatus};
 pub use config::zoo_cfg::ZooCfg;
 pub use config::{ConfigError, MemberAddress, ServeConfig};
 pub use data_dir::{DataDir, DataDirError, LockError, lock_file, random_u64, write_aside};

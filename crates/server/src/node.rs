@@ -16,7 +16,8 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::admin::Administrators;
+use crate::admin::{Administrators, Others};
+use crate::calls::{CALLS, Calls};
 use crate::clients::{ClientLimits, Reception};
 use crate::config::{ConfigError, ServeConfig};
 use crate::data_dir::{DataDir, DataDirError, random_u64};
@@ -122,6 +123,8 @@ async fn run(
     let serving = Rc::new(Notify::new());
     let front = ZooKeeper::new(door.clone(), serving.clone());
     let mut groups = vec![coordination(config, &mut recovered, front)?];
+    let calls = Door::new(CALLS, inbox.clone());
+    groups.push(Box::new(Calls::new(calls.clone(), inbox.clone(), random_u64()? | 1)));
     for number in 0..config.idle_groups {
         groups.push(idle_group(config, number, &mut recovered)?);
     }
@@ -133,11 +136,12 @@ async fn run(
     let node = NodeId(config.node);
     let mut host = Host::new(node, groups, shared, inbox.clone(), completions, bell);
 
-    let ids = config.members.iter().map(|member| NodeId(member.id)).collect();
+    let ids: Vec<NodeId> = config.members.iter().map(|member| NodeId(member.id)).collect();
     let log = data_dir.log();
-    let acceptor = Acceptor { data_dir, members: ids, trust, inbox: inbox.clone() };
+    let others = Others { own: node, members: ids.clone(), inbox: inbox.clone(), calls };
+    let acceptor = Acceptor { data_dir, members: ids, trust, inbox };
     tokio::task::spawn_local(acceptor.accept(member_listener));
-    let administrators = Administrators::start(inbox, door.clone(), log);
+    let administrators = Administrators::start(others, door.clone(), log);
     let names = config.admin_names.clone();
     tokio::task::spawn_local(administrators.clone().serve(admin_listener, names));
     if let Some(listener) = metrics_listener {

@@ -3,6 +3,8 @@
 //! | path | what it gives |
 //! | --- | --- |
 //! | `/status` | JSON: [`NodeStatus`] |
+//! | `/cluster` | JSON: [`ClusterStatus`], what this node hears from every member |
+//! | `POST /lead/ID` | has node ID lead the coordination service; whichever node is asked, the leader does it |
 //! | `/health` | 200 once the node serves, 503 before |
 //! | `/metrics` | Prometheus text (`metrics`) |
 //! | `/backup` | a snapshot of the coordination state as it is now (`backup`); on loopback only |
@@ -11,6 +13,7 @@
 //! Handlers run beside the loop and ask it through a channel; a node that is stopping answers 503. Nothing here
 //! changes what is replicated.
 
+mod asking;
 mod backup;
 mod commands;
 mod metrics;
@@ -24,13 +27,15 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use quorate_contracts::{EntryId, GroupId};
+use axum::routing::{get, post};
+use quorate_contracts::{EntryId, GroupId, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::inbox::{Door, Inbox, Incoming};
+use crate::inbox::{Door, Incoming};
 use crate::zookeeper::Arrival;
+pub use asking::ClusterStatus;
+pub(crate) use asking::Others;
 pub(crate) use backup::Backups;
 pub use status::{GroupStatus, NodeStatus};
 
@@ -41,6 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What a handler asks the loop.
 enum Question {
     Status(oneshot::Sender<NodeStatus>),
+    Cluster(oneshot::Sender<ClusterStatus>),
+    Lead(NodeId, oneshot::Sender<Result<String, String>>),
     Word([u8; 4], oneshot::Sender<String>),
     Snapshot(oneshot::Sender<EntryId>),
 }
@@ -65,9 +72,9 @@ impl IntoResponse for Silent {
 
 impl Administrators {
     /// Answers out of what the loop says, and what the coordination service says.
-    pub(crate) fn start(inbox: Inbox, zookeeper: Door<Arrival>, log: PathBuf) -> Self {
+    pub(crate) fn start(others: Others, zookeeper: Door<Arrival>, log: PathBuf) -> Self {
         let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
-        tokio::task::spawn_local(pass_on(questions, inbox, zookeeper));
+        tokio::task::spawn_local(pass_on(questions, others, zookeeper));
         Self { questions: sender, log }
     }
 
@@ -119,12 +126,24 @@ async fn run(listener: TcpListener, router: Router) {
     }
 }
 
-async fn pass_on(mut questions: mpsc::Receiver<Question>, inbox: Inbox, zookeeper: Door<Arrival>) {
+async fn pass_on(
+    mut questions: mpsc::Receiver<Question>,
+    others: Others,
+    zookeeper: Door<Arrival>,
+) {
     while let Some(question) = questions.recv().await {
         match question {
-            Question::Status(answer) => inbox.push(Incoming::Status(answer)),
+            Question::Status(answer) => others.inbox.push(Incoming::Status(answer)),
             Question::Snapshot(taken) => {
-                inbox.push(Incoming::TakeSnapshot(GroupId::COORDINATION, taken));
+                others.inbox.push(Incoming::TakeSnapshot(GroupId::COORDINATION, taken));
+            }
+            Question::Cluster(answer) => {
+                let others = others.clone();
+                tokio::task::spawn_local(async move { answer.send(others.cluster().await) });
+            }
+            Question::Lead(to, answer) => {
+                let others = others.clone();
+                tokio::task::spawn_local(async move { answer.send(others.lead(to).await) });
             }
             Question::Word(word, answer) => zookeeper.push(Arrival::Word { word, answer }),
         }
@@ -137,13 +156,14 @@ fn router(administrators: Administrators, names: Vec<String>, is_local: bool) ->
     Router::new()
         .route("/backup", backup)
         .route("/status", get(give_status))
+        .route("/cluster", get(give_cluster))
+        .route("/lead/{id}", post(give_lead))
         .route("/health", get(give_health))
         .route("/metrics", get(give_metrics))
         .route("/commands", get(async || commands::index()))
         .route("/commands/{name}", get(give_command))
         .fallback(async || {
-            let text =
-                "{\"error\":\"there are /status, /health, /metrics, /backup and /commands\"}";
+            let text = "{\"error\":\"there are /status, /cluster, /health, /metrics, /backup, /commands and POST /lead/ID\"}";
             (StatusCode::NOT_FOUND, json_type(), text)
         })
         .layer(middleware::from_fn_with_state(names, refuse_other_sites))
@@ -153,6 +173,23 @@ fn router(administrators: Administrators, names: Vec<String>, is_local: bool) ->
 async fn give_status(State(administrators): State<Administrators>) -> Result<Response, Silent> {
     let status = administrators.status().await?;
     Ok((json_type(), serde_json::to_string(&status).unwrap_or_default()).into_response())
+}
+
+async fn give_cluster(State(administrators): State<Administrators>) -> Result<Response, Silent> {
+    let cluster = administrators.ask(Question::Cluster).await?;
+    Ok((json_type(), serde_json::to_string(&cluster).unwrap_or_default()).into_response())
+}
+
+async fn give_lead(
+    State(administrators): State<Administrators>,
+    Path(id): Path<u64>,
+) -> Result<Response, Silent> {
+    let done = administrators.ask(|answer| Question::Lead(NodeId(id), answer)).await?;
+    let (code, text) = match done {
+        Ok(text) => (StatusCode::OK, serde_json::json!({ "done": text })),
+        Err(error) => (StatusCode::CONFLICT, serde_json::json!({ "error": error })),
+    };
+    Ok((code, json_type(), text.to_string()).into_response())
 }
 
 async fn give_health(State(administrators): State<Administrators>) -> Response {

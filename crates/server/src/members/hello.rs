@@ -215,3 +215,107 @@ fn check_identity(
         Err(error) => Err(Refused::Io(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use quorate_contracts::ClusterId;
+
+    use super::*;
+    use crate::channel::tests::both;
+    use crate::data_dir::random_u64;
+
+    /// A member's data directory, in a place of its own.
+    struct Own {
+        path: PathBuf,
+        data_dir: DataDir,
+    }
+
+    impl Own {
+        fn new() -> Self {
+            let path =
+                std::env::temp_dir().join(format!("quorate-hello-{}", random_u64().unwrap()));
+            DataDir::format(&path, ClusterId(7), NodeId(1)).unwrap();
+            let data_dir = DataDir::open(&path, NodeId(1)).unwrap();
+            Self { path, data_dir }
+        }
+
+        /// What this member makes of one that introduces itself like that, and what that one makes of it.
+        fn meets(
+            &self,
+            identity: Identity,
+            theirs: Option<&str>,
+            own: Option<&str>,
+        ) -> (Result<NodeId, String>, bool) {
+            let secret = |text: &str| Secret::new(text.as_bytes());
+            let (theirs, own) = (theirs.map(secret), own.map(secret));
+            let (heard, said) = both(
+                async |stream| {
+                    let channel = Channel::plain(stream);
+                    hear(&channel, &self.data_dir, &[NodeId(1), NodeId(2)], own.as_ref()).await
+                },
+                async |stream| {
+                    say(&Channel::plain(stream), identity, NodeId(1), theirs.as_ref()).await
+                },
+            );
+            (heard.map_err(|refused| refused.to_string()), said.is_ok())
+        }
+    }
+
+    impl Drop for Own {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+
+    fn member() -> Identity {
+        Identity { cluster: ClusterId(7), node: NodeId(2), incarnation: Incarnation(20) }
+    }
+
+    /// RPC-8: where members have a secret, only who knows it is let in, and who does not know it is not believed either.
+    #[test]
+    fn the_secret_keeps_strangers_out() {
+        let own = Own::new();
+        assert_eq!(own.meets(member(), None, None).0, Ok(NodeId(2)));
+        assert_eq!(own.meets(member(), Some("alike"), Some("alike")), (Ok(NodeId(2)), true));
+        for (theirs, ours, reason) in [
+            (None, Some("alike"), "was not given"),
+            (Some("alike"), None, "this member was not given"),
+            (Some("other"), Some("alike"), "does not know the members' secret"),
+        ] {
+            let (heard, _) = own.meets(member(), theirs, ours);
+            assert!(heard.as_ref().is_err_and(|refused| refused.contains(reason)), "{heard:?}");
+        }
+        assert!(!own.meets(member(), Some("other"), Some("alike")).1, "the dialler is not fooled");
+    }
+
+    /// RPC-8: identities decide, with a secret or without.
+    #[test]
+    fn only_members_of_this_cluster_in_their_first_life_are_let_in() {
+        let own = Own::new();
+        assert_eq!(own.meets(member(), None, None).0, Ok(NodeId(2)));
+        for (identity, reason) in [
+            (Identity { cluster: ClusterId(8), ..member() }, "another cluster (8)"),
+            (Identity { node: NodeId(3), ..member() }, "n3, which is no other member"),
+            (Identity { node: NodeId(1), ..member() }, "n1, which is no other member"),
+            (Identity { incarnation: Incarnation(21), ..member() }, "n2 has come back"),
+        ] {
+            let (heard, _) = own.meets(identity, None, None);
+            assert!(heard.as_ref().is_err_and(|refused| refused.contains(reason)), "{heard:?}");
+        }
+    }
+
+    /// A proof is good for one side and one conversation.
+    #[test]
+    fn a_proof_cannot_be_used_again() {
+        let secret = Secret::new(b"a secret of sixteen bytes");
+        let (hello, dials, dialled) = ([1; HELLO_BYTES], [2; NONCE_BYTES], [3; NONCE_BYTES]);
+        let proof = secret.prove(Prover::Dials, &hello, &dials, &dialled);
+        let proof: [u8; PROOF_BYTES] = proof.try_into().unwrap();
+        let good = |prover, nonces| secret.is_proven(&proof, prover, &hello, nonces);
+        assert!(good(Prover::Dials, (&dials, &dialled)));
+        assert!(!good(Prover::Dialled, (&dials, &dialled)));
+        assert!(!good(Prover::Dials, (&dials, &dials)));
+    }
+}
