@@ -129,9 +129,10 @@ async fn run(
         groups.push(idle_group(config, number, &mut recovered)?);
     }
 
+    let silence = Duration::from_millis(config.election_timeout_min_ms);
     let others = config.members.iter().filter(|member| member.id != config.node);
     let addresses = others.map(|member| (NodeId(member.id), member.member.clone()));
-    let members = Members::dial(data_dir.identity(), addresses, &trust, random_u64()?);
+    let members = Members::dial(data_dir.identity(), addresses, &trust, silence, random_u64()?);
     let shared = Shared { storage, members, news: Vec::new() };
     let node = NodeId(config.node);
     let mut host = Host::new(node, groups, shared, inbox.clone(), completions, bell);
@@ -139,7 +140,7 @@ async fn run(
     let ids: Vec<NodeId> = config.members.iter().map(|member| NodeId(member.id)).collect();
     let log = data_dir.log();
     let others = Others { own: node, members: ids.clone(), inbox: inbox.clone(), calls };
-    let acceptor = Acceptor { data_dir, members: ids, trust, inbox };
+    let acceptor = Acceptor { data_dir, members: ids, trust, inbox, silence };
     tokio::task::spawn_local(acceptor.accept(member_listener));
     let administrators = Administrators::start(others, door.clone(), log);
     let names = config.admin_names.clone();

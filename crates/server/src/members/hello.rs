@@ -14,6 +14,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use quorate_contracts::{Incarnation, NodeId, WireReader};
@@ -104,6 +105,8 @@ pub(super) enum Refused {
     Reborn(NodeId, Incarnation),
     #[error("its message is damaged: {0}")]
     Malformed(&'static str),
+    #[error("nothing was heard for {} ms", .0.as_millis())]
+    Mute(Duration),
     #[error("cannot remember it: {0}")]
     Io(io::Error),
 }

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 
 use super::hello::{self, Refused};
-use super::{HELLO_PATIENCE, Trust};
+use super::{HELLO_PATIENCE, SIGN_OF_LIFE, SIGNS_OF_LIFE, Trust};
 use crate::channel::Channel;
 use crate::data_dir::DataDir;
 use crate::inbox::{Inbox, Incoming};
@@ -29,11 +29,13 @@ pub(crate) struct Line {
     member: NodeId,
     refused: Cell<Option<Malformed>>,
     over: Notify,
+    /// Something was heard since the last look.
+    heard: Cell<bool>,
 }
 
 impl Line {
     fn new(member: NodeId) -> Self {
-        Self { member, refused: Cell::new(None), over: Notify::new() }
+        Self { member, refused: Cell::new(None), over: Notify::new(), heard: Cell::new(false) }
     }
 
     /// Who is at the other end.
@@ -54,6 +56,8 @@ pub(crate) struct Acceptor {
     pub(crate) members: Vec<NodeId>,
     pub(crate) trust: Trust,
     pub(crate) inbox: Inbox,
+    /// After so much silence a member is taken for lost.
+    pub(crate) silence: Duration,
 }
 
 impl Acceptor {
@@ -108,12 +112,23 @@ impl Acceptor {
         let result = tokio::select! {
             result = read_frames(channel, &line, &self.inbox) => result,
             () = line.over.notified() => Ok(()),
+            () = falls_silent(&line, self.silence) => Err(Refused::Mute(self.silence)),
         };
         self.inbox.push(Incoming::MemberLost(member));
         match line.refused.get() {
             Some(Malformed(reason)) => Err(Refused::Malformed(reason)),
             None => result,
         }
+    }
+}
+
+/// Returns once nothing was heard for so long. Counted in looks rather than by the clock: a process that was stopped
+/// and goes on finds one look due, not all of them, and what came meanwhile waits in the socket.
+async fn falls_silent(line: &Line, silence: Duration) {
+    let mut silent = 0;
+    while silent <= SIGNS_OF_LIFE {
+        tokio::time::sleep(silence / SIGNS_OF_LIFE).await;
+        silent = if line.heard.replace(false) { 0 } else { silent + 1 };
     }
 }
 
@@ -131,6 +146,7 @@ async fn read_frames(channel: &Channel, line: &Rc<Line>, inbox: &Inbox) -> Resul
         match channel.try_read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(_) => {
+                line.heard.set(true);
                 more = channel.may_hold_more();
                 take_frames(&mut buffer, line, inbox)?;
             }
@@ -158,7 +174,65 @@ fn take_frames(buffer: &mut BytesMut, line: &Rc<Line>, inbox: &Inbox) -> Result<
             return Err(Refused::Malformed("it fails its checksum"));
         }
         let group = GroupId(body.get_u64());
+        if group == SIGN_OF_LIFE {
+            continue;
+        }
         inbox.push(Incoming::Message { line: line.clone(), group, body });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(speaks_every: Option<u64>, within: u64) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let line = Line::new(NodeId(2));
+            let speaks = async {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(speaks_every.unwrap_or(60_000))).await;
+                    line.heard.set(true);
+                }
+            };
+            tokio::select! {
+                () = falls_silent(&line, Duration::from_millis(40)) => false,
+                () = speaks => unreachable!(),
+                () = tokio::time::sleep(Duration::from_millis(within)) => true,
+            }
+        })
+    }
+
+    /// RAFT-23: silence is a loss, for all groups at once; signs of life are none.
+    #[test]
+    fn a_line_that_falls_silent_is_over() {
+        assert!(!passes(None, 60_000));
+        assert!(passes(Some(1), 500));
+    }
+
+    /// RPC-7: frames that are damaged, too long or too short end the line; signs of life reach nobody.
+    #[test]
+    fn frames_are_checked_before_anything_is_made_of_them() {
+        let inbox = Inbox::new(Arc::new(Notify::new()));
+        let line = Rc::new(Line::new(NodeId(2)));
+        let take = |bytes: &[u8]| {
+            let mut buffer = BytesMut::from(bytes);
+            let taken = take_frames(&mut buffer, &line, &inbox);
+            (taken.map_err(|refused| refused.to_string()), inbox.take().len())
+        };
+        let good = super::super::framed(&7_u64.to_be_bytes());
+        let sign = super::super::framed(&SIGN_OF_LIFE.0.to_be_bytes());
+        assert_eq!(take(&good), (Ok(()), 1));
+        assert_eq!(take(&[&good[..], &sign, &good].concat()), (Ok(()), 2));
+        assert_eq!(take(&good[..good.len() - 1]), (Ok(()), 0));
+        let mut damaged = good.to_vec();
+        damaged[9] ^= 1;
+        assert!(take(&damaged).0.is_err_and(|refused| refused.contains("checksum")));
+        for length in [0_u32, 7, u32::MAX] {
+            let mut wrong = good.to_vec();
+            wrong[..4].copy_from_slice(&length.to_be_bytes());
+            assert!(take(&wrong).0.is_err_and(|refused| refused.contains("length")), "{length}");
+        }
+    }
 }
