@@ -150,8 +150,11 @@ pub struct Record {
     pub base: Option<EntryId>,
     /// Entries from this index on are removed.
     pub truncate_from: Option<LogIndex>,
-    /// Entries to append; contiguous, and the first follows the last one that is left.
+    /// Entries to append; contiguous, and the first follows the last one that is left. Or whole copies of
+    /// some that the log holds already and that were damaged: then nothing else changes.
     pub entries: Vec<Entry>,
+    /// What [`Recovered::lost`] spoke of is back, or was replaced: the log agrees with a leader's.
+    pub confirmed: bool,
 }
 
 impl Record {
@@ -161,6 +164,7 @@ impl Record {
             && self.base.is_none()
             && self.truncate_from.is_none()
             && self.entries.is_empty()
+            && !self.confirmed
     }
 }
 
@@ -176,7 +180,8 @@ pub struct SnapshotMeta {
 /// What the storage found of one group when it opened: the start of a process.
 ///
 /// Invariants: `base <= last`; if there is a snapshot, `base <= snapshot.last` and the log holds the
-/// entry `snapshot.last` or begins right after it; `tail` is contiguous and ends at `last`.
+/// entry `snapshot.last` or begins right after it; `tail` is contiguous, ends at `last` and holds nothing
+/// that is damaged.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Recovered {
     /// The newest hard state.
@@ -196,6 +201,18 @@ pub struct Recovered {
     /// The newest membership entries of the log (index and data), oldest first: all of those after
     /// `base`.
     pub memberships: Vec<(LogIndex, Bytes)>,
+    /// Entries whose data is damaged, ascending; all of them lie behind the snapshot. Their terms are known.
+    pub damaged: Vec<LogIndex>,
+    /// Entries behind `last` are lost with all that was known of them; some may have been acknowledged. None was
+    /// beyond this index.
+    pub lost: Option<LogIndex>,
+}
+
+impl Recovered {
+    /// Whether everything that was ever vouched for is there.
+    pub fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.lost.is_none()
+    }
 }
 
 macro_rules! number {

@@ -41,6 +41,8 @@ pub enum ServeError {
     DataDir(#[from] DataDirError),
     #[error("{directory}: {error}")]
     Open { directory: String, error: OpenError },
+    #[error("{directory}: {what}")]
+    Damaged { directory: String, what: String },
     #[error("cannot listen on {address} ({what}): {error}")]
     Listen { address: String, what: &'static str, error: io::Error },
     #[error("{0}")]
@@ -118,6 +120,7 @@ async fn run(
             let directory = data_dir.log().display().to_string();
             ServeError::Open { directory, error }
         })?;
+    refuse_damaged(&data_dir, &recovered)?;
     let inbox = Inbox::new(bell.clone());
     let door = Door::new(GroupId::COORDINATION, inbox.clone());
     let serving = Rc::new(Notify::new());
@@ -177,6 +180,19 @@ async fn run(
 }
 
 type AllRecovered = BTreeMap<GroupId, Recovered>;
+
+/// What is damaged must come back from other members.
+fn refuse_damaged(data_dir: &DataDir, recovered: &AllRecovered) -> Result<(), ServeError> {
+    let Some((group, found)) = recovered.iter().find(|(_, found)| !found.is_whole()) else {
+        return Ok(());
+    };
+    let what = match (found.damaged.first(), found.damaged.len()) {
+        (Some(first), 1) => format!("entry {first} of group {group} is damaged"),
+        (Some(first), n) => format!("{n} entries of group {group} from {first} on are damaged"),
+        (None, _) => format!("entries of group {group} after {} are lost", found.last),
+    };
+    Err(ServeError::Damaged { directory: data_dir.log().display().to_string(), what })
+}
 
 fn coordination(
     config: &ServeConfig,

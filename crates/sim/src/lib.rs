@@ -9,6 +9,7 @@
 //! Not here: workloads, models and the choice of faults. Those are in `scenarios`.
 
 mod clock;
+mod disk;
 mod drive;
 mod json;
 mod network;
@@ -21,6 +22,7 @@ mod traffic;
 mod world;
 
 pub use clock::Clock;
+pub use disk::{DiskFaults, Lane, SECTOR_BYTES, SimDisk};
 pub use network::{MessageFault, Mishap, Network, NetworkOptions, Passage};
 pub use safety::{Safety, Violation};
 pub use situations::{Situation, Situations};

@@ -250,6 +250,8 @@ impl MemoryStore {
             last: all.last().map_or(self.base, |entry| entry.id),
             tail: all[tail..].iter().copied().cloned().collect(),
             memberships: memberships.map(|entry| (entry.id.index, entry.data.clone())).collect(),
+            damaged: Vec::new(),
+            lost: None,
         }
     }
 

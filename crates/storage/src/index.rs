@@ -50,12 +50,13 @@ pub(crate) struct GroupIndex {
 impl GroupIndex {
     /// What to write for a record of Raft's: with term and vote, and the entry that it follows.
     pub(crate) fn describe(&self, group: GroupId, mark: WriteMark, record: Record) -> GroupRecord {
-        let Record { hard_state, base, truncate_from, entries } = record;
+        let Record { hard_state, base, truncate_from, entries, confirmed } = record;
         let first = entries.first().map(|entry| entry.id.index);
         let appended = first.filter(|first| *first > self.last.index);
         let after = truncate_from.or(appended).map(|from| self.before(from, base));
         let hard_state = hard_state.unwrap_or(self.hard_state);
-        GroupRecord { group, mark, hard_state, base, after, lost: None, entries }
+        let lost = confirmed.then_some(None);
+        GroupRecord { group, mark, hard_state, base, after, lost, entries }
     }
 
     /// The entry before `from`, once the log begins after `base`.
@@ -108,6 +109,25 @@ impl GroupIndex {
         self.mark = self.mark.max(record.mark);
         self.hard_state = record.hard_state;
         self.lost = record.lost.unwrap_or(self.lost);
+    }
+
+    /// Whether a record shows that nothing before it is missing here.
+    pub(crate) fn is_followed_by(&self, record: &GroupRecord) -> bool {
+        record.after.is_some_and(|after| record.base == Some(after) || self.holds(after))
+    }
+
+    /// A batch before this record is lost, and what it did to the log is not known: the log stays behind.
+    pub(crate) fn fall_behind(&mut self, record: &GroupRecord) {
+        self.take_state(record);
+        if let Some(base) = record.base {
+            if self.holds(base) {
+                self.rebase(base);
+            } else {
+                self.restart_after(base);
+            }
+        }
+        let last = record.entries.last().map(|entry| entry.id).or(record.after);
+        self.lost = self.lost.max(last.map(|id| id.index));
     }
 
     fn take_entry(&mut self, entry: &Entry) {

@@ -69,6 +69,8 @@ pub struct GroupReport {
     pub memberships: Vec<LogIndex>,
     /// Entries whose headers are good and whose data is not.
     pub damaged: Vec<EntryId>,
+    /// Up to where entries may have been lost with their headers.
+    pub lost: Option<LogIndex>,
 }
 
 /// A finished snapshot.
@@ -138,7 +140,7 @@ impl Inspection {
                 segment.entries += entries.sum::<u64>();
                 segment.used_bytes = location.offset + location.bytes;
             }
-            Step::Mark { durable } => segment.durable_batch = Some(*durable),
+            Step::Mark { durable, .. } => segment.durable_batch = Some(*durable),
             // A tear is told once the next segment, or the end, shows that it was one.
             Step::Torn { offset, what } => {
                 segment.torn = Some(TornReport { byte: *offset, what: what.clone() });
@@ -173,6 +175,7 @@ fn groups(scan: &Scan) -> Vec<GroupReport> {
         last: index.last,
         memberships: index.memberships.keys().copied().collect(),
         damaged: index.damaged.iter().filter_map(|at| index.id_at(*at)).collect(),
+        lost: index.lost,
     };
     scan.groups.iter().map(report).collect()
 }

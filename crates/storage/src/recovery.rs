@@ -1,8 +1,11 @@
 //! Opening a directory: where each group stands, from the log and the snapshots beside it (RAFT-16, RAFT-17).
 //!
-//! What a crash tore is left out. What is damaged is refused, with file, byte and what is wrong.
+//! What a crash tore is left out. Damaged data of entries whose headers are good is told, entry by entry; so is that
+//! entries may have been lost with their headers (protocol-aware recovery, FAST '18): the other members
+//! still hold them. Refused, with file, byte and what is wrong, is what nobody else can give back: whose data it
+//! is, term and vote, the members, a snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use bytes::Bytes;
@@ -90,9 +93,8 @@ impl<D: Disk> Storage<D> {
         let files = disk.list().map_err(OpenError::Io)?;
         let mut scan = Scan::default();
         let mut extent = walk(&disk, &identity, &files, &mut |step| scan.take(step))?;
-        if let Some(Damage { file, byte, what, .. }) = scan.damage.into_iter().next() {
-            return Err(OpenError::Damaged { file, byte, what });
-        }
+        scan.finish();
+        scan.refuse_what_cannot_be_mended()?;
         let (snapshots, old) = Snapshots::open(&disk, &identity, &files)?;
         extent.leftovers.extend(old);
         adopt_snapshots(&mut scan.groups, &snapshots);
@@ -115,14 +117,28 @@ impl<D: Disk> Storage<D> {
 pub(crate) struct Scan {
     pub(crate) groups: BTreeMap<GroupId, GroupIndex>,
     pub(crate) damage: Vec<Damage>,
+    /// The headers of a batch were lost.
+    headers_lost: bool,
+    /// Groups of which no record since then shows whether they lost anything.
+    unsure: BTreeSet<GroupId>,
+    /// Groups of which no record since then tells term and vote.
+    untold: BTreeSet<GroupId>,
 }
 
 impl Scan {
     pub(crate) fn take(&mut self, step: Step) {
         match step {
-            Step::Batch { location, decoded, .. } => self.take_batch(decoded, location),
-            Step::Damage(damage) => self.damage.push(damage),
-            Step::Segment(_) | Step::Unborn { .. } | Step::Mark { .. } | Step::Torn { .. } => {}
+            Step::Batch { location, decoded } => self.take_batch(decoded, location),
+            Step::Mark { decoded, location, .. } => self.take_batch(decoded, location),
+            Step::Damage(damage) => {
+                if damage.headers_lost {
+                    self.headers_lost = true;
+                    self.unsure.extend(self.groups.keys());
+                    self.untold.extend(self.groups.keys());
+                }
+                self.damage.push(damage);
+            }
+            Step::Segment(_) | Step::Unborn { .. } | Step::Torn { .. } => {}
         }
     }
 
@@ -140,7 +156,52 @@ impl Scan {
     }
 
     fn take_record(&mut self, record: &GroupRecord, location: Location) {
-        self.groups.entry(record.group).or_default().take(record, location);
+        let group = record.group;
+        if self.headers_lost && !self.groups.contains_key(&group) {
+            self.unsure.insert(group);
+        }
+        self.untold.remove(&group);
+        let index = self.groups.entry(group).or_default();
+        if !self.unsure.contains(&group) {
+            return index.take(record, location);
+        }
+        if index.is_followed_by(record) {
+            self.unsure.remove(&group);
+            index.lost = None;
+            index.take(record, location);
+        } else {
+            index.fall_behind(record);
+        }
+    }
+
+    /// After the last step: whoever may have lost something has.
+    fn finish(&mut self) {
+        for group in &self.unsure {
+            let index = self.groups.entry(*group).or_default();
+            index.lost.get_or_insert(LogIndex(u64::MAX));
+        }
+    }
+
+    fn refuse_what_cannot_be_mended(&self) -> Result<(), OpenError> {
+        let Some(Damage { file, byte, what, .. }) = self.damage.first() else { return Ok(()) };
+        let refused = |why: String| {
+            Err(OpenError::Damaged {
+                file: file.clone(),
+                byte: *byte,
+                what: format!("{what}; {why}"),
+            })
+        };
+        if let Some(group) = self.untold.first() {
+            return refused(format!(
+                "the newest term and vote of group {group} may have been there"
+            ));
+        }
+        for (group, index) in &self.groups {
+            if let Some(at) = index.damaged.iter().find(|at| index.memberships.contains_key(*at)) {
+                return refused(format!("entry {at} of group {group} tells who its members are"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -151,7 +212,11 @@ fn adopt_snapshots(groups: &mut BTreeMap<GroupId, GroupIndex>, snapshots: &Snaps
         let Some((meta, _)) = snapshots.newest(group) else { continue };
         if !index.holds(meta.last) && index.base.index <= meta.last.index {
             index.restart_after(meta.last);
+        } else if index.damaged.first().is_some_and(|at| *at <= meta.last.index) {
+            // Nobody needs to mend what the snapshot stands for.
+            index.rebase(meta.last);
         }
+        index.lost = index.lost.filter(|lost| *lost > meta.last.index);
     }
 }
 
@@ -180,6 +245,8 @@ fn describe(
         last: index.last,
         tail,
         memberships: index.memberships.iter().map(|(at, data)| (*at, data.clone())).collect(),
+        damaged: index.damaged.iter().copied().collect(),
+        lost: index.lost,
     })
 }
 

@@ -27,7 +27,7 @@ pub(crate) enum Step {
     /// A batch whose headers are good; if bodies are not, a [`Step::Damage`] follows.
     Batch { location: Location, decoded: Decoded },
     /// The log was durable up to here, and idle.
-    Mark { durable: u64 },
+    Mark { durable: u64, location: Location, decoded: Decoded },
     /// Something that once was durable does not read.
     Damage(Damage),
     /// Something at the end of the segment that a crash cut short: nobody was told of it.
@@ -123,7 +123,8 @@ fn read_header<D: Disk>(
         .map_err(|what| OpenError::BadSegment { file, what })
 }
 
-/// Whether nothing was ever durable in a segment: header and first batch are one write.
+/// Whether nothing was ever durable in a segment: header and first batch are one write, and nothing says that it
+/// was completed.
 fn is_unborn<D: Disk>(disk: &D, identity: &Identity, number: u64) -> Result<bool, OpenError> {
     let mut pages = Pages::new(disk, number);
     let head = pages.read(0, segment::HEADER_BYTES)?;
@@ -131,7 +132,14 @@ fn is_unborn<D: Disk>(disk: &D, identity: &Identity, number: u64) -> Result<bool
         return Ok(false);
     }
     let seed = segment::seed(identity, number);
-    Ok(pages.proof(segment::HEADER_BYTES, 0, seed)?.is_none())
+    let start = segment::HEADER_BYTES;
+    let head = pages.read(start, batch::HEADER_BYTES as u64)?;
+    let first = batch::Header::read(&head, seed).filter(|header| header.kind == Kind::Batch);
+    let (from, durable) = match first {
+        Some(first) => (start + first.batch_bytes(), first.number),
+        None => (start, 0),
+    };
+    Ok(pages.proof(from, durable, seed)?.is_none())
 }
 
 /// A batch that did not read, of which nothing in its own segment says that it was durable.
@@ -224,9 +232,9 @@ impl<D: Disk> Walk<'_, D> {
                     at = after;
                     continue;
                 }
-                Some((Kind::Mark, _)) if found.what.is_none() => {
+                Some((Kind::Mark, decoded)) if found.what.is_none() => {
                     // Nothing follows a mark, unless the batch that was written over it is lost.
-                    (self.emit)(Step::Mark { durable: number - 1 });
+                    (self.emit)(Step::Mark { durable: number - 1, location, decoded });
                     self.suspect = Some(Suspect { location, what: None, decoded: None });
                 }
                 decoded => {

@@ -138,6 +138,8 @@ impl Disk {
             last: all.last().map_or(self.base, |entry| entry.id),
             tail: all[all.len().saturating_sub(tail)..].iter().copied().cloned().collect(),
             memberships: memberships.map(|entry| (entry.id.index, entry.data.clone())).collect(),
+            damaged: Vec::new(),
+            lost: None,
         }
     }
 }
