@@ -9,6 +9,7 @@ mod failover;
 mod failure;
 mod groups;
 mod import;
+mod log;
 mod node;
 mod serve;
 mod sim;
@@ -49,6 +50,9 @@ enum Verb {
     Node(node::Node),
     /// Show how each node is
     Status(status::Status),
+    /// Look into a node's log without changing it
+    #[command(subcommand)]
+    Log(log::Log),
     /// Read and change znodes, on any server that speaks ZooKeeper's protocol
     Zk(zk::Zk),
     /// Save the state of a running cluster, as it is at one zxid
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
         Verb::Format(format) => format.run(),
         Verb::Node(node) => node.run(),
         Verb::Status(status) => status.run(),
+        Verb::Log(log) => log.run(),
         Verb::Zk(zk) => zk.run(),
         Verb::Backup(backup) => backup.run(),
         Verb::Restore(restore) => restore.run(),

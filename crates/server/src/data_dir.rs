@@ -93,28 +93,41 @@ impl DataDir {
 
     /// Opens a directory for this process alone.
     pub fn open(path: &Path, node: NodeId) -> Result<Self, DataDirError> {
-        let io = |error| DataDirError::Io { path: path.to_path_buf(), error };
         if !Self::is_formatted(path) {
             return Err(DataDirError::NotFormatted { path: path.to_path_buf() });
         }
         let lock = Self::lock(path)?;
-        let file = path.join("identity.json");
-        let text = fs::read(&file).map_err(io)?;
-        let found: IdentityFile = serde_json::from_slice(&text)
-            .map_err(|error| DataDirError::Unreadable { path: file, error })?;
-        if found.format != FORMAT {
-            return Err(DataDirError::Version { path: path.to_path_buf(), found: found.format });
-        }
-        let identity = Identity {
-            cluster: ClusterId(found.cluster),
-            node: NodeId(found.node),
-            incarnation: Incarnation(found.incarnation),
-        };
+        let identity = Self::identity_of(path)?;
         if identity.node != node {
             let (found, wanted) = (identity.node.to_string(), node.to_string());
             return Err(DataDirError::Foreign { path: path.to_path_buf(), found, wanted });
         }
         Ok(Self { path: path.to_path_buf(), identity, _lock: lock })
+    }
+
+    /// Whose data a directory holds. Looks only, whether a process uses it or not.
+    pub fn identity_of(path: &Path) -> Result<Identity, DataDirError> {
+        if !Self::is_formatted(path) {
+            return Err(DataDirError::NotFormatted { path: path.to_path_buf() });
+        }
+        let file = path.join("identity.json");
+        let text = fs::read(&file)
+            .map_err(|error| DataDirError::Io { path: path.to_path_buf(), error })?;
+        let found: IdentityFile = serde_json::from_slice(&text)
+            .map_err(|error| DataDirError::Unreadable { path: file, error })?;
+        if found.format != FORMAT {
+            return Err(DataDirError::Version { path: path.to_path_buf(), found: found.format });
+        }
+        Ok(Identity {
+            cluster: ClusterId(found.cluster),
+            node: NodeId(found.node),
+            incarnation: Incarnation(found.incarnation),
+        })
+    }
+
+    /// Where the log of a data directory is.
+    pub fn log_of(path: &Path) -> PathBuf {
+        path.join("log")
     }
 
     fn lock(path: &Path) -> Result<File, DataDirError> {
@@ -131,7 +144,7 @@ impl DataDir {
 
     /// Where the log is.
     pub fn log(&self) -> PathBuf {
-        self.path.join("log")
+        Self::log_of(&self.path)
     }
 
     /// Whether this is the life of that member's data directory that this node has always known. The first
