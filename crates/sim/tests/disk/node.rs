@@ -182,7 +182,7 @@ impl Node {
     /// A log that is idle for long enough says so.
     pub(crate) fn rest(&mut self) {
         self.settle();
-        self.now = self.now + OPTIONS.idle;
+        self.now += OPTIONS.idle;
         self.settle();
     }
 
