@@ -47,7 +47,7 @@ impl Raft {
 
     /// The old leader asked for an election: no pre-vote, which its own heartbeats would defeat.
     pub(crate) fn campaign_for_transfer(&mut self, now: Time, out: &mut Outputs) {
-        if self.is_voter() && !self.is_leader() {
+        if self.is_electable() && !self.is_leader() {
             self.campaign(now, true, out);
         }
     }
@@ -114,6 +114,7 @@ impl Raft {
         out: &mut Outputs,
     ) {
         let granted = campaign_term > self.term()
+            && self.mending.may_vote()
             && !self.protects_leader(now, from)
             && self.is_up_to_date(last);
         // An encouragement echoes the term that was asked about; a refusal tells this server's own.
@@ -139,7 +140,7 @@ impl Raft {
         let free = self.hard_state.voted_for.is_none_or(|voted_for| voted_for == from)
             && self.leader.is_none()
             && (transfer || !self.protects_leader(now, from));
-        let granted = free && self.is_up_to_date(last);
+        let granted = free && self.mending.may_vote() && self.is_up_to_date(last);
         if granted && self.hard_state.voted_for.is_none() {
             self.hard_state.voted_for = Some(from);
             self.durability.hard_state_changed();

@@ -28,14 +28,14 @@ pub(crate) struct Durability {
 }
 
 impl Durability {
-    /// Everything that was recovered is durable.
-    pub(crate) fn new(mark: WriteMark, last: LogIndex) -> Self {
+    /// Everything that was recovered is durable, as far as it is whole.
+    pub(crate) fn new(mark: WriteMark, whole: LogIndex, last: LogIndex) -> Self {
         Self {
             mark,
             durable: mark,
             hard_state_mark: mark,
             hard_state_unsaved: false,
-            index: last,
+            index: whole,
             in_flight: VecDeque::new(),
             written: last,
         }
@@ -91,6 +91,16 @@ impl Durability {
         }
     }
 
+    /// The newest write mends the entry at `first`; once it is durable, the log is up to `whole`, and not before.
+    pub(crate) fn mended(&mut self, first: LogIndex, whole: LogIndex) {
+        let before = first.prev().unwrap_or_default();
+        self.index = self.index.min(before);
+        for (_, index) in &mut self.in_flight {
+            *index = (*index).min(before);
+        }
+        self.in_flight.push_back((self.mark, whole));
+    }
+
     /// A durable snapshot stands for everything up to `last`.
     pub(crate) fn installed(&mut self, last: LogIndex) {
         self.index = self.index.max(last);
@@ -118,7 +128,7 @@ impl Raft {
             durability.hard_state_mark = durability.mark;
         }
         if let Some(Entry { id: EntryId { index, .. }, .. }) = record.entries.last() {
-            durability.written = *index;
+            durability.written = durability.written.max(*index);
             durability.in_flight.push_back((durability.mark, *index));
         }
         out.push(Output::Persist { mark: durability.mark, record });

@@ -46,6 +46,9 @@ impl Raft {
     ) {
         self.hear_leader(now, from);
         self.leader_commit = commit;
+        if self.asks_to_mend(from, prev, round, out) {
+            return;
+        }
         // What the snapshot covers is committed, so it agrees with every leader's log.
         if prev.index >= self.log.base().index && !self.log.holds(prev) {
             let when = self.when_term_is_durable(out);
@@ -56,6 +59,8 @@ impl Raft {
         let agreed = LogIndex(prev.index.0 + entries.len() as u64);
         let heartbeat = entries.is_empty();
         self.store(entries, out);
+        let agreed = self.mending.whole_up_to(agreed);
+        self.confirm(agreed, out);
         self.commit_up_to(commit.min(agreed));
         // A heartbeat's answer never waits for a disk: it vouches for what is durable already.
         let matched = if heartbeat { agreed.min(self.durability.index()) } else { agreed };
@@ -86,6 +91,7 @@ impl Raft {
             .iter()
             .take_while(|entry| entry.id.index <= base || self.log.holds(entry.id))
             .count();
+        self.mend(&entries[..known], out);
         let new: Vec<Entry> = entries.into_iter().skip(known).collect();
         let Some(first) = new.first() else { return };
         let mut record = Record::default();
@@ -107,6 +113,7 @@ impl Raft {
             self.commit
         );
         self.log.truncate_from(index);
+        self.mending.truncate_from(index);
         self.memberships.truncate_from(index);
         self.durability.cut(LogIndex(index.0 - 1));
     }
@@ -231,10 +238,12 @@ impl Raft {
             let mut record = Record { base: Some(last), ..Record::default() };
             if !self.log.holds(last) {
                 record.truncate_from = Some(last.index.next());
+                self.mending.truncate_from(last.index);
                 self.durability.cut(LogIndex::ZERO);
                 self.memberships.restore(last.index, decode_membership(&incoming.meta));
             }
             self.log.install(last);
+            self.mending.installed(last.index);
             self.memberships.compact(last.index);
             self.durability.installed(last.index);
             self.commit = last.index;

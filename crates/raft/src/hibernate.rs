@@ -165,7 +165,7 @@ impl Raft {
         self.sleep_if_all_do(now);
     }
 
-    /// A leader wants to sleep. One that has the same log sleeps too; for another it is a heartbeat, and the leader
+    /// A leader wants to sleep. One that has the same log, whole, sleeps too; for another it is a heartbeat, and the leader
     /// will see that it did not agree.
     pub(crate) fn hibernate(
         &mut self,
@@ -176,7 +176,7 @@ impl Raft {
         out: &mut Outputs,
     ) {
         self.hear_leader(now, from);
-        if self.log.last() != last || self.durability.index() < last.index {
+        if self.log.last() != last || self.durability.index() < last.index || !self.is_whole() {
             return;
         }
         self.leader_commit = last.index;
@@ -232,6 +232,7 @@ impl Raft {
             Body::RequestVote { .. }
             | Body::ReadRequest { .. }
             | Body::Rejected { .. }
+            | Body::Damaged { .. }
             | Body::SnapshotProgress { .. } => true,
             _ => false,
         };

@@ -21,6 +21,7 @@
 //! | "persisted before responding to RPCs" | `durability` |
 //! | 7: snapshots, taken and sent | `taking`, `sending` |
 //! | not in the paper: many groups in a process, idle ones sleep | `hibernate` |
+//! | FAST '18: what a member's disk lost comes back from a leader | `mending` |
 //!
 //! **Durability is in the types.** Every write has a mark that only grows; a message that vouches for something
 //! leaves once its mark is durable, and a server counts itself only then. A leader's own disk works
@@ -50,6 +51,7 @@ mod log;
 #[cfg(test)]
 mod log_model;
 mod membership;
+mod mending;
 mod message;
 mod node;
 mod progress;

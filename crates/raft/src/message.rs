@@ -67,6 +67,14 @@ pub enum Body {
         /// As asked.
         round: u64,
     },
+    /// Answer to `AppendEntries`: the log may agree, but behind `hint` some of what was acknowledged is damaged or
+    /// lost. It is not to be counted any more, and to be sent again.
+    Damaged {
+        /// The log is whole up to this entry at least.
+        hint: EntryId,
+        /// As asked.
+        round: u64,
+    },
     /// A piece of the leader's snapshot (section 7, Figure 13).
     InstallSnapshot {
         /// What the snapshot stands for.
@@ -127,6 +135,7 @@ impl Body {
             Self::AppendEntries { .. } => "AppendEntries",
             Self::Accepted { .. } => "Accepted",
             Self::Rejected { .. } => "Rejected",
+            Self::Damaged { .. } => "Damaged",
             Self::InstallSnapshot { .. } => "InstallSnapshot",
             Self::SnapshotProgress { .. } => "SnapshotProgress",
             Self::TimeoutNow => "TimeoutNow",

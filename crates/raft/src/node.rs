@@ -18,6 +18,7 @@ use crate::follower::Incoming;
 use crate::leader::Leader;
 use crate::log::Log;
 use crate::membership::Memberships;
+use crate::mending::Mending;
 use crate::read_index::Reads;
 use crate::{Body, ChangeOutcome, Config, Members, Membership, Message, Timing, TransferOutcome};
 
@@ -56,6 +57,8 @@ pub struct Raft {
     pub(crate) log: Log,
     pub(crate) memberships: Memberships,
     pub(crate) durability: Durability,
+    /// What of the log is damaged or lost.
+    pub(crate) mending: Mending,
     pub(crate) role: Role,
     /// The leader of this term, if it is known.
     pub(crate) leader: Option<NodeId>,
@@ -153,7 +156,7 @@ impl Process for Raft {
             }
             (Role::Leader(leader), _) => leader.deadline(self.commit),
             (_, None) => Some((Time::ZERO, "start")),
-            (_, Some(_)) if self.sleeping || !self.may_campaign() => None,
+            (_, Some(_)) if self.sleeping || !self.is_electable() => None,
             (Role::Follower, Some(at)) => Some((at, "election timeout")),
             (Role::Candidate(_), Some(at)) => Some((at, "campaign again")),
         };
@@ -189,6 +192,7 @@ impl Raft {
     pub fn new(config: Config, recovered: Recovered, seed: u64) -> Self {
         let initial = Membership::of_voters(config.voters.iter().copied());
         let mut memberships = Memberships::new(initial);
+        let mending = Mending::new(&recovered);
         let snapshot = recovered.snapshot.map(|(meta, _)| meta);
         if let Some(meta) = &snapshot {
             memberships.restore(LogIndex::ZERO, decode_membership(meta));
@@ -206,7 +210,12 @@ impl Raft {
             hard_state: recovered.hard_state,
             log: Log::new(base, last, term_starts, tail),
             memberships,
-            durability: Durability::new(recovered.mark, last.index),
+            durability: Durability::new(
+                recovered.mark,
+                mending.whole_up_to(last.index),
+                last.index,
+            ),
+            mending,
             role: Role::Follower,
             leader: None,
             leader_heard: Time::ZERO,
@@ -352,7 +361,7 @@ impl Raft {
         match (&self.role, self.election_at) {
             (Role::Leader(_), _) => self.leader_wake(now, out),
             (_, None) => self.start(now),
-            (_, Some(_)) if self.sleeping || !self.may_campaign() => {}
+            (_, Some(_)) if self.sleeping || !self.is_electable() => {}
             (_, Some(at)) if at <= now => self.election_timeout(now, out),
             _ => {}
         }
@@ -415,6 +424,7 @@ impl Raft {
             Body::AppendEntries { prev, entries, commit, round } => {
                 self.append_entries(now, from, prev, entries, commit, round, out);
             }
+            Body::Damaged { hint, round } => self.damaged(now, from, hint, round, out),
             Body::Accepted { matched, round } => self.accepted(now, from, matched, round, out),
             Body::Rejected { prev, hint, round } => {
                 self.rejected(now, from, prev, hint, round, out);

@@ -159,13 +159,7 @@ impl Raft {
         round: u64,
         out: &mut Outputs,
     ) {
-        let base = self.log.base();
-        // Where the logs can only agree inside the snapshot, that is what the server needs.
-        let next = if hint.index <= base.index && hint != base {
-            base.index
-        } else {
-            self.log.last_not_above(hint.index, hint.term).index.next()
-        };
+        let next = self.next_after(hint);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
         // One gap makes everything behind it in the window be rejected: only the first rejection
@@ -176,6 +170,39 @@ impl Raft {
             leader.feed_due = true;
         }
         self.answered(now, from, round, out);
+    }
+
+    /// A server lost some of what it had acknowledged: that no longer counts, and is sent again.
+    pub(crate) fn damaged(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        hint: EntryId,
+        round: u64,
+        out: &mut Outputs,
+    ) {
+        let next = self.next_after(hint);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.progress.get_mut(&from) else { return };
+        let receives = matches!(progress.feed, Feed::Snapshot { .. });
+        if !receives && round >= progress.probing_since {
+            progress.matched = progress.matched.min(next.prev().unwrap_or_default());
+            progress.probing_since = leader.rounds.begin(now);
+            progress.probe(next);
+            leader.feed_due = true;
+        }
+        self.answered(now, from, round, out);
+    }
+
+    /// What to send to a server whose log may agree up to `hint`. Where the logs can only agree inside the
+    /// snapshot, that is what it needs.
+    fn next_after(&self, hint: EntryId) -> LogIndex {
+        let base = self.log.base();
+        if hint.index <= base.index && hint != base {
+            base.index
+        } else {
+            self.log.last_not_above(hint.index, hint.term).index.next()
+        }
     }
 
     /// A server answered something of this round: it was in this term after the round had begun.

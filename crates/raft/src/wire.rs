@@ -101,6 +101,7 @@ mod tag {
     pub(super) const READ_ANSWER: u8 = 11;
     pub(super) const HIBERNATE: u8 = 12;
     pub(super) const HIBERNATING: u8 = 13;
+    pub(super) const DAMAGED: u8 = 14;
 }
 
 impl Wire for Message {
@@ -143,6 +144,11 @@ fn encode_body(body: &Body, out: &mut WireWriter) {
         Body::Rejected { prev, hint, round } => {
             out.u8(tag::REJECTED);
             out.u64(prev.0);
+            out.entry_id(*hint);
+            out.u64(*round);
+        }
+        Body::Damaged { hint, round } => {
+            out.u8(tag::DAMAGED);
             out.entry_id(*hint);
             out.u64(*round);
         }
@@ -197,6 +203,7 @@ fn decode_body(input: &mut WireReader<'_>) -> Result<Body, Malformed> {
             hint: input.entry_id()?,
             round: input.u64()?,
         },
+        tag::DAMAGED => Body::Damaged { hint: input.entry_id()?, round: input.u64()? },
         tag::INSTALL_SNAPSHOT => Body::InstallSnapshot {
             meta: SnapshotMeta { last: input.entry_id()?, membership: input.shared()? },
             offset: input.u64()?,
