@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_contracts::{
     Entry, EntryId, Gate, Input, LogIndex, NodeId, Output, Process, Record, Recovered, Service,
-    SnapshotInput, Time, When,
+    SnapshotInput, Time, When, WriteMark,
 };
 use quorate_raft::{
     Body, ChangeOutcome, Config, Members, Replica, ReplicaMessage, ReplicaReply, ReplicaRequest,
@@ -15,7 +15,7 @@ use quorate_raft::{
 use crate::situations::Before;
 use crate::traffic::{describe, is_request};
 use crate::world::{MessageOf, World};
-use crate::{Happening, MemoryStore, NodeState, Situation, Violation};
+use crate::{Happening, Lane, MemoryStore, NodeState, Situation, Violation};
 
 /// A server that finds work for ever without time passing has a deadline that it never serves.
 const EVENTS_AT_ONE_INSTANT_MAX: u64 = 100_000;
@@ -45,6 +45,8 @@ pub(crate) enum Event<S: Service> {
     Die { node: NodeId, life: u64 },
     /// A second has passed by a server's clock on the wall.
     Clock { node: NodeId, life: u64 },
+    /// A lane of the real storage's disk has carried out an operation, or the storage wants to be woken.
+    Disk { node: NodeId, life: u64, lane: Option<Lane> },
     /// The disk read something, or did something to a snapshot file.
     FromDisk { node: NodeId, life: u64, news: DiskNews },
 }
@@ -62,6 +64,7 @@ impl<S: Service> Event<S> {
             | Self::Synced { node, life }
             | Self::Clock { node, life }
             | Self::Die { node, life }
+            | Self::Disk { node, life, .. }
             | Self::FromDisk { node, life, .. } => (*node, Some(*life)),
         }
     }
@@ -222,6 +225,7 @@ where
                 }
                 Ok(())
             }
+            Event::Disk { lane, .. } => self.disk_event(node, lane),
             Event::FromDisk { news, .. } => self.step(
                 node,
                 match news {
@@ -271,6 +275,12 @@ where
     fn synced(&mut self, id: NodeId) -> Checked {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let mark = node.store.complete();
+        self.durable(id, mark)
+    }
+
+    /// Everything up to a mark is durable.
+    pub(crate) fn durable(&mut self, id: NodeId, mark: WriteMark) -> Checked {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let mut released = Vec::new();
         node.gate.open(mark, |output| released.push(output));
         self.note(|| Happening::Durable { node: id, mark });
@@ -281,7 +291,7 @@ where
     }
 
     /// One step of a server, what follows from it, and the checks.
-    fn step(&mut self, id: NodeId, input: Input<Replica<S>>) -> Checked {
+    pub(crate) fn step(&mut self, id: NodeId, input: Input<Replica<S>>) -> Checked {
         self.events += 1;
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let local = node.clock.local(self.now);
@@ -309,7 +319,12 @@ where
                     truncated: record.truncate_from,
                     entries: record.entries.iter().map(|entry| entry.id).collect(),
                 });
-                if let Some(node) = self.nodes.get_mut(&id) {
+                let Some(output) = self.to_storage(id, Output::Persist { mark, record }) else {
+                    return Ok(());
+                };
+                if let (Output::Persist { mark, record }, Some(node)) =
+                    (output, self.nodes.get_mut(&id))
+                {
                     node.store.persist(mark, record);
                 }
             }
@@ -332,12 +347,17 @@ where
             }
             Output::ReadLog { from, to, bytes_max } => {
                 self.situations.reach(Situation::EntriesFromDisk);
+                if self.to_storage(id, Output::ReadLog { from, to, bytes_max }).is_none() {
+                    return Ok(());
+                }
                 self.ask_disk(id, |store| {
                     Some(DiskNews::Read(from, store.read_log(from, to, bytes_max)))
                 });
             }
             Output::Snapshot(work) => {
-                self.ask_disk(id, |store| store.snapshot(work).map(DiskNews::Snapshot));
+                if let Some(Output::Snapshot(work)) = self.to_storage(id, Output::Snapshot(work)) {
+                    self.ask_disk(id, |store| store.snapshot(work).map(DiskNews::Snapshot));
+                }
             }
         }
         Ok(())
@@ -429,6 +449,9 @@ where
     }
 
     fn flush(&mut self, id: NodeId) {
+        if self.options.disk.is_some() {
+            return self.flush_disk(id);
+        }
         let Some(node) = self.nodes.get_mut(&id) else { return };
         if let Some(latency) = node.store.flush() {
             let event = Event::Synced { node: id, life: node.life };

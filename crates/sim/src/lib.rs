@@ -10,6 +10,7 @@
 
 mod clock;
 mod disk;
+mod disk_store;
 mod drive;
 mod json;
 mod network;
@@ -23,6 +24,7 @@ mod world;
 
 pub use clock::Clock;
 pub use disk::{DiskFaults, Lane, SECTOR_BYTES, SimDisk};
+pub use disk_store::DiskOptions;
 pub use network::{MessageFault, Mishap, Network, NetworkOptions, Passage};
 pub use safety::{Safety, Violation};
 pub use situations::{Situation, Situations};

@@ -114,6 +114,48 @@ impl MemoryStore {
         self.mark
     }
 
+    /// Everything queued up to `mark` is durable: the real storage says so.
+    pub(crate) fn vouched(&mut self, mark: WriteMark) {
+        while self.queued.front().is_some_and(|(sent, _)| *sent <= mark) {
+            if let Some((mark, record)) = self.queued.pop_front() {
+                self.make_durable(mark, record);
+            }
+        }
+    }
+
+    /// The real storage finished a snapshot.
+    pub(crate) fn snapshot_is(&mut self, meta: SnapshotMeta) {
+        self.snapshot = Some(SnapshotFile { meta, content: Vec::new() });
+    }
+
+    /// The real storage started and found this: what was vouched for, perhaps more of what was queued, and
+    /// nothing else; or it says what is damaged.
+    pub(crate) fn found(&mut self, found: &Recovered) {
+        assert!(found.mark >= self.mark, "{} was vouched for, not found", self.mark);
+        self.vouched(found.mark);
+        self.queued.clear();
+        if let Some((meta, _)) = &found.snapshot {
+            self.snapshot_is(meta.clone());
+        }
+        let ids = ids_of(found);
+        let expected = self.entries.values().map(|entry| entry.id);
+        let expected = expected.filter(|id| id.index > found.base.index);
+        if found.lost.is_none() && found.base == self.base {
+            assert!(
+                expected.eq(ids.iter().copied()),
+                "the log found is not the one that was written"
+            );
+        }
+        assert_eq!(found.hard_state, self.hard_state, "term and vote found");
+        let mut held = std::mem::take(&mut self.entries);
+        (self.base, self.mark) = (found.base, found.mark);
+        for id in ids.into_iter().filter(|id| !found.damaged.contains(&id.index)) {
+            let known = held.remove(&id.index).filter(|entry| entry.id == id);
+            let unknown = || Entry::new(id, EntryKind::Command, Bytes::new());
+            self.entries.insert(id.index, known.unwrap_or_else(unknown));
+        }
+    }
+
     /// How long a write takes.
     pub fn draw_latency(&mut self) -> Duration {
         let (low, high) = (self.options.sync_min.as_nanos(), self.options.sync_max.as_nanos());
@@ -274,4 +316,16 @@ impl MemoryStore {
             self.entries.insert(entry.id.index, entry);
         }
     }
+}
+
+/// The entries of the log that was found.
+fn ids_of(found: &Recovered) -> Vec<EntryId> {
+    let ends = found.term_starts.iter().skip(1).map(|start| start.index.0);
+    let ends = ends.chain([found.last.index.0 + 1]);
+    let runs = found.term_starts.iter().zip(ends);
+    let ids = |(start, end): (&EntryId, u64)| {
+        let term = start.term;
+        (start.index.0..end).map(move |index| EntryId::new(LogIndex(index), term))
+    };
+    runs.flat_map(ids).collect()
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 use quorate_contracts::{Gate, NodeId, Random, Recovered, Service, StateMachine, Time};
 use quorate_raft::{Lease, Limits, Replica, ReplicaMessage, Timing};
 
+use crate::disk_store::DiskStore;
 use crate::drive::{Event, Gated};
 use crate::queue::Queue;
+use crate::store::CrashFate;
 use crate::{
-    Clock, Happening, MemoryStore, Network, NetworkOptions, NodeState, Safety, Situation,
-    Situations, StoreOptions, TraceEvent, TraceHash, Traffic,
+    Clock, DiskOptions, Happening, MemoryStore, Network, NetworkOptions, NodeState, Safety,
+    Situation, Situations, StoreOptions, TraceEvent, TraceHash, Traffic,
 };
 
 /// What a world is made of.
@@ -23,6 +25,8 @@ pub struct WorldOptions {
     pub network: NetworkOptions,
     /// How slow the disks are.
     pub store: StoreOptions,
+    /// Put the real storage under the servers, on disks like these.
+    pub disk: Option<DiskOptions>,
     /// Raft's timers.
     pub timing: Timing,
     /// Raft's bounds.
@@ -45,6 +49,7 @@ impl Default for WorldOptions {
             nodes: 3,
             network: NetworkOptions::default(),
             store: StoreOptions::default(),
+            disk: None,
             timing: Timing::default(),
             limits: Limits::default(),
             lease: None,
@@ -83,6 +88,10 @@ pub struct World<S: Service> {
 pub(crate) struct Node<S: Service> {
     pub(crate) process: Option<Replica<S>>,
     pub(crate) store: MemoryStore,
+    /// The real storage; then `store` is what it vouched for.
+    pub(crate) disk: Option<DiskStore>,
+    /// Why it did not start.
+    pub(crate) refusal: Option<String>,
     pub(crate) gate: Gate<Gated<S>>,
     pub(crate) clock: Clock,
     /// Counts the lives: what was scheduled for an earlier one is not delivered.
@@ -136,6 +145,10 @@ where
             let node = Node {
                 process: None,
                 store,
+                disk: world.options.disk.map(|options| {
+                    DiskStore::new(id, options, random.derive(&format!("sectors {id}")))
+                }),
+                refusal: None,
                 gate: Gate::default(),
                 clock,
                 life: 0,
@@ -145,8 +158,13 @@ where
                 doomed: false,
                 dies_in_write: None,
             };
+            let real = node.disk.is_some();
             world.nodes.insert(id, node);
-            world.start(id, Recovered::default());
+            if real {
+                world.start_from_disk(id);
+            } else {
+                world.start(id, Recovered::default());
+            }
         }
         world
     }
@@ -246,7 +264,12 @@ where
         node.wake_at = None;
         node.paused_until = Time::ZERO;
         (node.transferring, node.doomed) = (false, false);
-        let fate = node.store.crash();
+        if let Some(disk) = &mut node.disk {
+            disk.crash();
+        }
+        let real = node.disk.is_some();
+        // What the real storage had not vouched for may be found all the same.
+        let fate = if real { CrashFate::default() } else { node.store.crash() };
         if fate.lost > 0 {
             self.situations.reach(Situation::UnsyncedLost);
         }
@@ -280,7 +303,9 @@ where
     pub fn restart(&mut self, id: NodeId) {
         if self.nodes.get(&id).is_some_and(|node| node.process.is_none()) {
             self.note(|| Happening::Restarted { node: id });
-            if let Some(node) = self.nodes.get_mut(&id) {
+            if self.options.disk.is_some() {
+                self.start_from_disk(id);
+            } else if let Some(node) = self.nodes.get_mut(&id) {
                 let recovered = node.store.recover();
                 self.start(id, recovered);
             }
