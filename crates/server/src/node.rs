@@ -120,7 +120,7 @@ async fn run(
             let directory = data_dir.log().display().to_string();
             ServeError::Open { directory, error }
         })?;
-    refuse_damaged(&data_dir, &recovered)?;
+    refuse_damaged(config, &data_dir, &recovered)?;
     let inbox = Inbox::new(bell.clone());
     let door = Door::new(GroupId::COORDINATION, inbox.clone());
     let serving = Rc::new(Notify::new());
@@ -181,8 +181,12 @@ async fn run(
 
 type AllRecovered = BTreeMap<GroupId, Recovered>;
 
-/// What is damaged must come back from other members.
-fn refuse_damaged(data_dir: &DataDir, recovered: &AllRecovered) -> Result<(), ServeError> {
+/// What is damaged comes back from other members, if there are any.
+fn refuse_damaged(
+    config: &ServeConfig,
+    data_dir: &DataDir,
+    recovered: &AllRecovered,
+) -> Result<(), ServeError> {
     let Some((group, found)) = recovered.iter().find(|(_, found)| !found.is_whole()) else {
         return Ok(());
     };
@@ -191,6 +195,11 @@ fn refuse_damaged(data_dir: &DataDir, recovered: &AllRecovered) -> Result<(), Se
         (Some(first), n) => format!("{n} entries of group {group} from {first} on are damaged"),
         (None, _) => format!("entries of group {group} after {} are lost", found.last),
     };
+    if config.members.len() > 1 {
+        tracing::warn!("{what}; this node does not lead until another member has sent them again");
+        return Ok(());
+    }
+    let what = format!("{what}, and no other member holds them");
     Err(ServeError::Damaged { directory: data_dir.log().display().to_string(), what })
 }
 
