@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_contracts::{GroupId, NodeId, Recovered, RequestId};
 use quorate_raft::Replica;
-use quorate_storage::{OpenError, Storage, StorageOptions};
+use quorate_storage::{Damage, OpenError, Storage, StorageOptions};
 use quorate_zk::server::{Server, ServerConfig};
 use quorate_zk::tree::Tree;
 use thiserror::Error;
@@ -120,7 +121,7 @@ async fn run(
             let directory = data_dir.log().display().to_string();
             ServeError::Open { directory, error }
         })?;
-    refuse_damaged(config, &data_dir, &recovered)?;
+    refuse_damaged(config, &data_dir.log(), storage.damage(), &recovered)?;
     let inbox = Inbox::new(bell.clone());
     let door = Door::new(GroupId::COORDINATION, inbox.clone());
     let serving = Rc::new(Notify::new());
@@ -184,23 +185,26 @@ type AllRecovered = BTreeMap<GroupId, Recovered>;
 /// What is damaged comes back from other members, if there are any.
 fn refuse_damaged(
     config: &ServeConfig,
-    data_dir: &DataDir,
+    directory: &Path,
+    damage: &[Damage],
     recovered: &AllRecovered,
 ) -> Result<(), ServeError> {
-    let Some((group, found)) = recovered.iter().find(|(_, found)| !found.is_whole()) else {
-        return Ok(());
-    };
-    let what = match (found.damaged.first(), found.damaged.len()) {
-        (Some(first), 1) => format!("entry {first} of group {group} is damaged"),
-        (Some(first), n) => format!("{n} entries of group {group} from {first} on are damaged"),
-        (None, _) => format!("entries of group {group} after {} are lost", found.last),
-    };
-    if config.members.len() > 1 {
-        tracing::warn!("{what}; this node does not lead until another member has sent them again");
+    for Damage { file, byte, what, .. } in damage {
+        tracing::warn!(%file, byte, %what, "damaged");
+    }
+    let Some(Damage { file, byte, what, .. }) = damage.first() else { return Ok(()) };
+    if recovered.values().all(Recovered::is_whole) {
+        tracing::warn!("nothing is lost by that: it was replaced, or a snapshot stands for it");
         return Ok(());
     }
-    let what = format!("{what}, and no other member holds them");
-    Err(ServeError::Damaged { directory: data_dir.log().display().to_string(), what })
+    if config.members.len() > 1 {
+        tracing::warn!("this node does not lead until another member has sent again what is lost");
+        return Ok(());
+    }
+    let directory = directory.display().to_string();
+    let what =
+        format!("{file}, byte {byte}: {what}, and there is no other member to send it again");
+    Err(ServeError::Damaged { directory, what })
 }
 
 fn coordination(

@@ -104,7 +104,7 @@ where
     }
 
     /// Passes on what is for the disk; gives back what is not.
-    pub(crate) fn to_storage(
+    pub(crate) fn hand_to_storage(
         &mut self,
         id: NodeId,
         output: Output<Replica<S>>,

@@ -319,7 +319,8 @@ where
                     truncated: record.truncate_from,
                     entries: record.entries.iter().map(|entry| entry.id).collect(),
                 });
-                let Some(output) = self.to_storage(id, Output::Persist { mark, record }) else {
+                let Some(output) = self.hand_to_storage(id, Output::Persist { mark, record })
+                else {
                     return Ok(());
                 };
                 if let (Output::Persist { mark, record }, Some(node)) =
@@ -347,7 +348,7 @@ where
             }
             Output::ReadLog { from, to, bytes_max } => {
                 self.situations.reach(Situation::EntriesFromDisk);
-                if self.to_storage(id, Output::ReadLog { from, to, bytes_max }).is_none() {
+                if self.hand_to_storage(id, Output::ReadLog { from, to, bytes_max }).is_none() {
                     return Ok(());
                 }
                 self.ask_disk(id, |store| {
@@ -355,7 +356,9 @@ where
                 });
             }
             Output::Snapshot(work) => {
-                if let Some(Output::Snapshot(work)) = self.to_storage(id, Output::Snapshot(work)) {
+                if let Some(Output::Snapshot(work)) =
+                    self.hand_to_storage(id, Output::Snapshot(work))
+                {
                     self.ask_disk(id, |store| store.snapshot(work).map(DiskNews::Snapshot));
                 }
             }

@@ -107,7 +107,8 @@ impl<D: Disk> Storage<D> {
             left -= 1;
             recovered.insert(*group, describe(*group, index, tail, &snapshots)?);
         }
-        let storage = Self::new(disk, identity, options, scan.groups, extent, snapshots);
+        let storage =
+            Self::new(disk, identity, options, scan.groups, extent, snapshots, scan.damage);
         Ok((storage, recovered))
     }
 }

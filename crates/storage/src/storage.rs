@@ -15,7 +15,7 @@ use crate::batch::{self, GroupRecord, Kind};
 use crate::index::{GroupIndex, Location, select};
 use crate::recovery::entries_in;
 use crate::snapshot::Snapshots;
-use crate::walk::Extent;
+use crate::walk::{Damage, Extent};
 use crate::{Completion, Disk, Operation, Ticket, segment};
 
 /// Whose data it is.
@@ -140,6 +140,8 @@ pub struct Storage<D> {
     /// As of the last flush.
     pub(crate) now: Time,
     failed: bool,
+    /// What was found damaged at the start.
+    damage: Vec<Damage>,
     counters: Counters,
 }
 
@@ -192,6 +194,7 @@ impl<D: Disk> Storage<D> {
         groups: BTreeMap<GroupId, GroupIndex>,
         extent: Extent,
         snapshots: Snapshots,
+        damage: Vec<Damage>,
     ) -> Self {
         let mut storage = Self {
             disk,
@@ -214,6 +217,7 @@ impl<D: Disk> Storage<D> {
             snapshots,
             now: Time::ZERO,
             failed: false,
+            damage,
             counters: Counters::default(),
         };
         let next = segment::prepared_name(extent.newest + 1);
@@ -302,6 +306,11 @@ impl<D: Disk> Storage<D> {
     /// The disk under it.
     pub fn disk_mut(&mut self) -> &mut D {
         &mut self.disk
+    }
+
+    /// What was found damaged at the start. What it cost a group, if anything, is in its `Recovered`.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
     }
 
     /// Work done so far.
