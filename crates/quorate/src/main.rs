@@ -45,14 +45,14 @@ enum Verb {
     Serve(serve::Serve),
     /// Make a data directory for one node, once
     Format(serve::Format),
+    /// Look into a node's log without changing it
+    #[command(subcommand)]
+    Log(log::Log),
     /// Start a node of a local cluster that was killed
     #[command(subcommand)]
     Node(node::Node),
     /// Show how each node is
     Status(status::Status),
-    /// Look into a node's log without changing it
-    #[command(subcommand)]
-    Log(log::Log),
     /// Read and change znodes, on any server that speaks ZooKeeper's protocol
     Zk(zk::Zk),
     /// Save the state of a running cluster, as it is at one zxid
@@ -91,9 +91,9 @@ fn main() -> ExitCode {
         Verb::Up(up) => up.run(),
         Verb::Serve(serve) => serve.run(),
         Verb::Format(format) => format.run(),
+        Verb::Log(log) => log.run(),
         Verb::Node(node) => node.run(),
         Verb::Status(status) => status.run(),
-        Verb::Log(log) => log.run(),
         Verb::Zk(zk) => zk.run(),
         Verb::Backup(backup) => backup.run(),
         Verb::Restore(restore) => restore.run(),

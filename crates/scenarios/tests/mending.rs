@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quorate_contracts::{NodeId, Random};
 use quorate_raft::Limits;
-use quorate_scenarios::ledger::{Clerk, Ledger};
+use quorate_scenarios::ledger::{Ask, Clerk, Ledger, Told};
 use quorate_sim::{DiskOptions, SimDisk, World, WorldOptions};
 use quorate_storage::Disk;
 
@@ -26,7 +26,7 @@ fn with_values() -> (World<Clerk>, NodeId, [NodeId; 2]) {
     run(&mut world, 3_000);
     let leader = world.leader().expect("somebody was elected");
     for value in FIRST_VALUE..FIRST_VALUE + VALUES {
-        world.request(leader, value).expect("no property is violated");
+        world.request(leader, Ask::Write(value)).expect("no property is violated");
         run(&mut world, 50);
     }
     run(&mut world, 1_000);
@@ -36,6 +36,14 @@ fn with_values() -> (World<Clerk>, NodeId, [NodeId; 2]) {
 
 fn run(world: &mut World<Clerk>, millis: u64) {
     world.run_for(Duration::from_millis(millis)).expect("no property is violated");
+}
+
+/// The values that clients were told of since the last time.
+fn written(world: &mut World<Clerk>) -> impl Iterator<Item = u64> + use<> {
+    world.take_replies().into_iter().filter_map(|(_, told)| match told {
+        Told::Written { value, .. } => Some(value),
+        Told::Read { .. } | Told::ReadRefused { .. } => None,
+    })
 }
 
 fn is_whole(world: &World<Clerk>, id: NodeId) -> bool {
@@ -203,16 +211,16 @@ fn storms_on_real_storage_lose_nothing() {
                 0 if world.up().count() > 1 => world.crash(id, random.chance_ppm(500_000)),
                 1 | 2 => world.restart(id),
                 _ => {
-                    world.request(id, next).expect("no property is violated");
+                    world.request(id, Ask::Write(next)).expect("no property is violated");
                     next += 1;
                 }
             }
             run(&mut world, random.between(1, 120));
-            acknowledged.extend(world.take_replies().into_iter().map(|(_, value)| value));
+            acknowledged.extend(written(&mut world));
         }
         world.ids().into_iter().for_each(|id| world.restart(id));
         run(&mut world, 20_000);
-        acknowledged.extend(world.take_replies().into_iter().map(|(_, value)| value));
+        acknowledged.extend(written(&mut world));
         let found = values(&world, NodeId(1));
         assert!(!acknowledged.is_empty() && acknowledged.iter().all(|value| found.contains(value)));
         assert!((2..=3).all(|id| values(&world, NodeId(id)) == found), "seed {seed}");
