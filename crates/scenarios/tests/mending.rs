@@ -42,7 +42,7 @@ fn run(world: &mut World<Clerk>, millis: u64) {
 fn written(world: &mut World<Clerk>) -> impl Iterator<Item = u64> + use<> {
     world.take_replies().into_iter().filter_map(|(_, told)| match told {
         Told::Written { value, .. } => Some(value),
-        Told::Read { .. } | Told::ReadRefused { .. } => None,
+        Told::WriteRefused { .. } | Told::Read { .. } | Told::ReadRefused { .. } => None,
     })
 }
 

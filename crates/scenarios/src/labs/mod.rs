@@ -103,6 +103,7 @@ const TIMING: Timing = Timing {
     campaign: Duration::from_millis(150),
     stagger: Duration::from_millis(20),
     snapshot_retry: Duration::from_millis(300),
+    hibernate_after: None,
 };
 
 impl Row {
