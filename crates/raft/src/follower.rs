@@ -20,6 +20,13 @@ pub(crate) struct Incoming {
     stage: Stage,
 }
 
+impl Incoming {
+    /// Whether it is this snapshot of this sender.
+    fn is(&self, from: NodeId, meta: &SnapshotMeta) -> bool {
+        self.from == from && self.meta == *meta
+    }
+}
+
 /// What the file of an incoming snapshot is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -161,7 +168,8 @@ impl Raft {
     }
 
     /// Whether this piece comes next. The first piece of another snapshot begins a file; a piece
-    /// that is out of order is answered with the one that is wanted.
+    /// that is out of order is answered with the one that is wanted. The same state taken by another
+    /// server is another snapshot: two files of equal states need not be equal byte by byte.
     fn expects_piece(
         &mut self,
         from: NodeId,
@@ -171,12 +179,8 @@ impl Raft {
     ) -> bool {
         match &mut self.incoming {
             Some(incoming) if incoming.stage != Stage::Idle => return false,
-            Some(incoming) if incoming.meta == *meta => {
-                incoming.from = from;
-                if incoming.written == offset {
-                    return true;
-                }
-            }
+            Some(incoming) if incoming.is(from, meta) && incoming.written == offset => return true,
+            Some(incoming) if incoming.is(from, meta) => {}
             _ if offset == 0 => {
                 out.push(Output::Snapshot(SnapshotOutput::Begin { meta: meta.clone() }));
                 let (meta, stage) = (meta.clone(), Stage::Idle);
@@ -185,7 +189,7 @@ impl Raft {
             }
             _ => {}
         }
-        let wanted = self.incoming.as_ref().filter(|incoming| incoming.meta == *meta);
+        let wanted = self.incoming.as_ref().filter(|incoming| incoming.is(from, meta));
         let next_offset = wanted.map_or(0, |incoming| incoming.written);
         let when = self.when_term_is_durable(out);
         self.send(out, when, from, Body::SnapshotProgress { last: meta.last, next_offset });
