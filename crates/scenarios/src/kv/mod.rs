@@ -91,6 +91,17 @@ mod tests {
         }
     }
 
+    /// Seeds that found something once: a snapshot of one leader that went on with the pieces of another's, whose file
+    /// of the same state has its versions in another order (1034).
+    #[test]
+    fn seeds_that_found_something_once() {
+        for seed in [1034] {
+            if let Err(report) = run(seed, &RunOptions::default()) {
+                panic!("\n{report}");
+            }
+        }
+    }
+
     #[test]
     fn the_same_seed_gives_the_same_trace() {
         for seed in [7, 8] {

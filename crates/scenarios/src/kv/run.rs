@@ -16,7 +16,7 @@ use super::clients::Clients;
 use super::watchers::Watchers;
 use super::work::{Work, log_key};
 use super::{NAME, Planted, STORM};
-use crate::raft::plan::{Deed, Planned};
+use crate::raft::plan::{self, Deed, Planned};
 use crate::raft::weather::Weather;
 use crate::{Failure, Report, Summary};
 
@@ -134,6 +134,7 @@ impl Run {
 
     /// Faults stop; everything must come good.
     fn calm(&mut self) -> Result<(), Failure> {
+        self.world.pardon();
         self.world.heal();
         self.world.make_network(NetworkOptions::default());
         self.world.make_disks(StoreOptions::default());
@@ -141,10 +142,11 @@ impl Run {
         self.watchers.leaves_ppm = 0;
         let end = self.world.now() + CALM_MAX;
         loop {
-            // One may have been about to die in the middle of its next write.
             self.world.ids().into_iter().for_each(|id| self.world.restart(id));
             self.run_until(self.world.now() + Duration::from_millis(100), false)?;
-            match self.unsettled() {
+            let all_vote = plan::everybody_votes(&mut self.world)?;
+            let unchanged = || "the members are not what was asked for".to_string();
+            match self.unsettled().or_else(|| (!all_vote).then(unchanged)) {
                 None => return Ok(()),
                 Some(what) if self.world.now() >= end => {
                     return Err(Failure::liveness("calm", what));
