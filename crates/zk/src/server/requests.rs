@@ -10,7 +10,7 @@ use super::sasl::Exchange;
 use super::{ClientReply, ConnectionId, Outputs, Server};
 use crate::command::{Body, ErrorCode, Identity, Op};
 use crate::tree::Tree;
-use crate::wire::{ReplyHeader, Request, RequestHeader, packet, xid};
+use crate::wire::{ReplyHeader, Request, RequestHeader, packet};
 
 /// What a client may prove to be, in bytes: every write carries all of it.
 const IDENTITY_BYTES_MAX: usize = 16 << 10;
@@ -155,7 +155,6 @@ impl Server {
         tree: &Tree,
         out: &mut Outputs,
     ) {
-        let header = RequestHeader { xid: xid::AUTH, ..header };
         let proven = match scheme {
             "digest" => std::str::from_utf8(data).ok().map(digest_identity).map(Some),
             "ip" => Some(None),

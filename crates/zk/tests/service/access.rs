@@ -237,6 +237,21 @@ fn reconfig_is_refused() {
     }
 }
 
+/// ZK-17: most clients number auth -4, but the registry's Rust client numbers it like any other request, and waits for that number.
+#[test]
+fn auth_is_answered_under_the_number_that_it_came_with() {
+    let mut bench = Bench::new(1);
+    let (client, _) = bench.client(0);
+    for xid in [-4, 7] {
+        bench.ask(client, xid, opcode::AUTH, |out| {
+            out.int(0);
+            out.str("digest");
+            out.buffer(Some(b"bob:pw"));
+        });
+        assert_eq!(bench.story(client), [format!("{xid} ok")]);
+    }
+}
+
 /// ZK-18: which schemes prove something: digest, also without a colon; world and unknown ones end the connection.
 #[test]
 fn schemes_of_auth() {
