@@ -144,6 +144,7 @@ impl Group {
     }
 
     fn step(&mut self, at: usize, input: Input<Raft>) {
+        let up = self.servers.len() as u64 - self.down;
         let server = &mut self.servers[at];
         let mut out = std::mem::take(&mut self.out);
         server.raft.step(self.now, input, &mut out);
@@ -151,7 +152,7 @@ impl Group {
             match output {
                 Output::Persist { mark, .. } => server.written = Some(mark),
                 // The disk takes no time: what waits for it leaves at once.
-                Output::Send { to, message, .. } if to.0 <= 5 - self.down || self.down == 0 => {
+                Output::Send { to, message, .. } if to.0 <= up => {
                     self.in_flight.push_back((server.raft.node(), to, message));
                 }
                 _ => {}
