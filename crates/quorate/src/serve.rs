@@ -165,7 +165,7 @@ fn explain(config: &ServeConfig, error: ServeError) -> Failure {
             Failure::new(Kind::Config, what, error, "docs/configuration.md lists the keys")
         }
         ServeError::DataDir(error) => explain_data_dir(&what, error),
-        ServeError::Open { .. } | ServeError::Damaged { .. } => {
+        ServeError::Open { .. } => {
             let help = "nothing was changed; `quorate log verify` names file and byte; see \
                         docs/storage.md, \"A damaged segment\"";
             Failure::new(Kind::Data, what, error, help)

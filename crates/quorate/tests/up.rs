@@ -120,10 +120,12 @@ fn a_damaged_log_is_refused_and_left_as_it_is() {
     let at = bytes.windows(2).position(|window| window == b"/b").expect("the znode is in the log");
     bytes[at] ^= 1;
     std::fs::write(&segment, &bytes).unwrap();
+    let before = cluster::names_and_sizes(&cluster.directory.path.join("n1/log"));
 
     let up = cluster.directory.up(1, cluster.offset).wait();
     assert_eq!(up.code, 74, "{up:?}");
     assert!(up.stderr.contains("000001.log, byte "), "{up:?}");
+    assert_eq!(cluster::names_and_sizes(&cluster.directory.path.join("n1/log")), before);
     assert_eq!(std::fs::read(&segment).unwrap(), bytes, "the damaged file was changed");
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,8 +41,6 @@ pub enum ServeError {
     DataDir(#[from] DataDirError),
     #[error("{directory}: {error}")]
     Open { directory: String, error: OpenError },
-    #[error("{directory}: {what}")]
-    Damaged { directory: String, what: String },
     #[error("cannot listen on {address} ({what}): {error}")]
     Listen { address: String, what: &'static str, error: io::Error },
     #[error("{0}")]
@@ -114,14 +111,17 @@ async fn run(
         let completions = completions.clone();
         RealDisk::new(&data_dir.log(), move |completion| completions.push(completion))?
     };
-    let options =
-        StorageOptions { segment_bytes: config.segment_bytes, ..StorageOptions::default() };
+    let options = StorageOptions {
+        segment_bytes: config.segment_bytes,
+        alone: config.members.len() == 1,
+        ..StorageOptions::default()
+    };
     let (storage, mut recovered) =
         Storage::open(disk, data_dir.identity(), options).map_err(|error| {
             let directory = data_dir.log().display().to_string();
             ServeError::Open { directory, error }
         })?;
-    refuse_damaged(config, &data_dir.log(), storage.damage(), &recovered)?;
+    tell_damage(storage.damage(), &recovered);
     let inbox = Inbox::new(bell.clone());
     let door = Door::new(GroupId::COORDINATION, inbox.clone());
     let serving = Rc::new(Notify::new());
@@ -182,29 +182,19 @@ async fn run(
 
 type AllRecovered = BTreeMap<GroupId, Recovered>;
 
-/// What is damaged comes back from other members, if there are any.
-fn refuse_damaged(
-    config: &ServeConfig,
-    directory: &Path,
-    damage: &[Damage],
-    recovered: &AllRecovered,
-) -> Result<(), ServeError> {
+/// What is damaged comes back from other members: a node alone was refused already.
+fn tell_damage(damage: &[Damage], recovered: &AllRecovered) {
     for Damage { file, byte, what, .. } in damage {
         tracing::warn!(%file, byte, %what, "damaged");
     }
-    let Some(Damage { file, byte, what, .. }) = damage.first() else { return Ok(()) };
+    if damage.is_empty() {
+        return;
+    }
     if recovered.values().all(Recovered::is_whole) {
         tracing::warn!("nothing is lost by that: it was replaced, or a snapshot stands for it");
-        return Ok(());
-    }
-    if config.members.len() > 1 {
+    } else {
         tracing::warn!("this node does not lead until another member has sent again what is lost");
-        return Ok(());
     }
-    let directory = directory.display().to_string();
-    let what =
-        format!("{file}, byte {byte}: {what}, and there is no other member to send it again");
-    Err(ServeError::Damaged { directory, what })
 }
 
 fn coordination(

@@ -107,6 +107,9 @@ impl<D: Disk> Storage<D> {
             left -= 1;
             recovered.insert(*group, describe(*group, index, tail, &snapshots)?);
         }
+        if options.alone && !recovered.values().all(Recovered::is_whole) {
+            scan.refuse_without_others()?;
+        }
         let storage =
             Self::new(disk, identity, options, scan.groups, extent, snapshots, scan.damage);
         Ok((storage, recovered))
@@ -181,6 +184,13 @@ impl Scan {
             let index = self.groups.entry(*group).or_default();
             index.lost.get_or_insert(LogIndex(u64::MAX));
         }
+    }
+
+    /// What others could send again is lost where there are none.
+    fn refuse_without_others(&self) -> Result<(), OpenError> {
+        let Some(Damage { file, byte, what, .. }) = self.damage.first() else { return Ok(()) };
+        let what = format!("{what}; there is no other member to send it again");
+        Err(OpenError::Damaged { file: file.clone(), byte: *byte, what })
     }
 
     fn refuse_what_cannot_be_mended(&self) -> Result<(), OpenError> {

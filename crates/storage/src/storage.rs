@@ -42,6 +42,8 @@ pub struct StorageOptions {
     pub idle: Duration,
     /// Snapshots are written this fast at most, so that they leave the disk to the log.
     pub snapshot_bytes_per_second: u64,
+    /// No other member can send again what is damaged: a log that is not whole is refused before anything is touched.
+    pub alone: bool,
 }
 
 impl Default for StorageOptions {
@@ -52,6 +54,7 @@ impl Default for StorageOptions {
             tail_bytes: 32 << 20,
             idle: Duration::from_millis(100),
             snapshot_bytes_per_second: 64 << 20,
+            alone: false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A cluster of real processes for tests: in a directory of its own, on free ports, gone when dropped.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{DirEntry, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -191,6 +192,15 @@ impl Cluster {
         kill(u64::from(self.up.child.id()));
         let _ = self.up.child.wait();
     }
+}
+
+/// The files of a directory.
+pub(crate) fn names_and_sizes(directory: &Path) -> BTreeMap<String, u64> {
+    let entries = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let file = |entry: DirEntry| {
+        (entry.file_name().to_string_lossy().into_owned(), entry.metadata().unwrap().len())
+    };
+    entries.map(file).collect()
 }
 
 /// `kill -9`.

@@ -22,6 +22,7 @@ pub(crate) const OPTIONS: StorageOptions = StorageOptions {
     tail_bytes: 1 << 20,
     idle: Duration::from_millis(100),
     snapshot_bytes_per_second: u64::MAX,
+    alone: false,
 };
 
 /// One group as the storage was told of it.

@@ -29,6 +29,7 @@ pub(crate) const LARGE: StorageOptions = StorageOptions {
     tail_bytes: 1 << 20,
     idle: Duration::from_millis(100),
     snapshot_bytes_per_second: u64::MAX,
+    alone: false,
 };
 
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
