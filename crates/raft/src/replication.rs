@@ -231,7 +231,11 @@ impl Raft {
             leader.reading = None;
             leader.feed_due = true;
         }
-        // The log may have changed since they were asked for.
+        // The log may have changed since they were asked for. If the entry before them went with a snapshot, there is
+        // nothing to agree on: who needs them needs the snapshot.
+        if self.log.term_at(LogIndex(first.0 - 1)).is_none() {
+            return;
+        }
         let valid = entries.iter().take_while(|entry| self.log.holds(entry.id)).count();
         for to in self.others() {
             let Some(progress) = self.progress_mut(to) else { continue };

@@ -113,6 +113,9 @@ pub(crate) fn guarded(run: impl FnOnce() -> Result<(), Failure>) -> Result<(), F
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+        // What `assert_eq` puts around the message is left out.
+        let text = text.strip_prefix("assertion `left == right` failed: ").unwrap_or(text);
+        let text = text.lines().next().unwrap_or(text);
         // `Leader Completeness: entry 7 is committed ...`: the assertion names its property first.
         let property = text.split_once(": ").map_or("assertion", |(property, _)| property);
         let what = text.strip_prefix(property).map_or(text, |rest| rest.trim_start_matches(": "));
