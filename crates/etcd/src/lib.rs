@@ -7,12 +7,14 @@
 //! | [`command`] | what goes through the log |
 //! | [`server`] | what one server does for its clients: calls, reads, watches, the leader's clock |
 //! | [`check`] | what is wrong with a request, before anything is proposed |
+//! | [`grpc`] | messages in the bytes of a gRPC stream, for servers and clients |
 //! | [`Refusal`] | every error, with etcd's code and words |
 //!
-//! Not here: gRPC, HTTP, sockets, password hashing, Raft.
+//! Not here: HTTP, sockets, password hashing, Raft.
 
 pub mod check;
 pub mod command;
+pub mod grpc;
 mod ids;
 pub mod messages;
 mod refusal;

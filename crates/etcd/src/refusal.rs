@@ -15,6 +15,8 @@ pub enum Code {
     Unknown = 2,
     /// The request can never succeed.
     InvalidArgument = 3,
+    /// The caller's time is over: it may or may not have happened.
+    DeadlineExceeded = 4,
     /// What was named is not there.
     NotFound = 5,
     /// It was done before.
@@ -29,12 +31,39 @@ pub enum Code {
     OutOfRange = 11,
     /// Not offered.
     Unimplemented = 12,
+    /// What should never happen.
+    Internal = 13,
     /// Try again later: it may or may not have happened.
     Unavailable = 14,
     /// Data is damaged.
     DataLoss = 15,
     /// The caller's token is not valid.
     Unauthenticated = 16,
+}
+
+impl Code {
+    const ALL: [Self; 15] = [
+        Self::Canceled,
+        Self::Unknown,
+        Self::InvalidArgument,
+        Self::DeadlineExceeded,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::PermissionDenied,
+        Self::ResourceExhausted,
+        Self::FailedPrecondition,
+        Self::OutOfRange,
+        Self::Unimplemented,
+        Self::Internal,
+        Self::Unavailable,
+        Self::DataLoss,
+        Self::Unauthenticated,
+    ];
+
+    /// The code with this number; `Unknown` if there is none such here.
+    pub fn from_number(number: u8) -> Self {
+        Self::ALL.into_iter().find(|code| *code as u8 == number).unwrap_or(Self::Unknown)
+    }
 }
 
 macro_rules! refusals {

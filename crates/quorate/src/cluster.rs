@@ -28,6 +28,8 @@ pub(crate) struct NodeEntry {
     pub(crate) zookeeper: SocketAddr,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) zookeeper_tls: Option<SocketAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) etcd: Option<SocketAddr>,
     pub(crate) admin: SocketAddr,
     pub(crate) member: SocketAddr,
 }
@@ -35,6 +37,7 @@ pub(crate) struct NodeEntry {
 /// Default ports; node i adds i - 1, and the offset is added to all.
 const ZOOKEEPER_PORT: u16 = 2181;
 const ZOOKEEPER_TLS_PORT: u16 = 2281;
+const ETCD_PORT: u16 = 2379;
 const ADMIN_PORT: u16 = 8080;
 const MEMBER_PORT: u16 = 7400;
 
@@ -83,6 +86,7 @@ pub(crate) fn local_entry(id: u64, offset: u16, with_tls: bool) -> Option<NodeEn
         pid: 0,
         zookeeper: address(ZOOKEEPER_PORT)?,
         zookeeper_tls: if with_tls { Some(address(ZOOKEEPER_TLS_PORT)?) } else { None },
+        etcd: Some(address(ETCD_PORT)?),
         admin: address(ADMIN_PORT)?,
         member: address(MEMBER_PORT)?,
     })
@@ -111,6 +115,7 @@ pub(crate) fn local_config(
         member_listen: None,
         zookeeper: entry.zookeeper,
         zookeeper_tls: entry.zookeeper_tls,
+        etcd: entry.etcd,
         admin: entry.admin,
     };
     ServeConfig {

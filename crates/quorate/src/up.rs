@@ -187,7 +187,7 @@ impl Children {
         for entry in &cluster.nodes {
             // Another cluster may answer on this port: only the child's own word counts.
             while !ask_status(entry.admin)
-                .is_ok_and(|status| status.serving && status.pid == entry.pid)
+                .is_ok_and(|status| status.serves_all() && status.pid == entry.pid)
             {
                 if let Some((id, status)) = self.ended() {
                     return Err(did_not_start(directory, id, Ended(status)));
@@ -299,11 +299,18 @@ fn announce(directory: &Path, cluster: &ClusterFile) {
     );
     for node in &cluster.nodes {
         text += &format!(
-            "  n{}  pid {:<8} zookeeper {}   admin http://{}/status\n",
-            node.id, node.pid, node.zookeeper, node.admin
+            "  n{}  pid {:<8} zookeeper {}   etcd {}   admin http://{}/status\n",
+            node.id,
+            node.pid,
+            node.zookeeper,
+            node.etcd.map_or("-".to_string(), |etcd| etcd.to_string()),
+            node.admin
         );
     }
+    let etcd: Vec<String> =
+        cluster.nodes.iter().filter_map(|node| node.etcd).map(|etcd| etcd.to_string()).collect();
     text += &format!("\nConnect any ZooKeeper client to {}\n", hosts.join(","));
+    text += &format!("and any etcd client to {}\n", etcd.join(","));
     text += &format!(
         "Try next:\n  quorate status --dir {0}\n  kill -9 {1}   # a node dies; the others go on\n  \
          quorate node start --dir {0} --id {2}\nCtrl-C stops the cluster; its data stays.",

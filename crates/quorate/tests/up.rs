@@ -18,11 +18,19 @@ fn three_nodes_serve_and_stop_cleanly() {
         assert_eq!(node["id"], at as u64 + 1);
         let port = 2181 + at as u16 + cluster.offset;
         assert_eq!(node["zookeeper"], format!("127.0.0.1:{port}"));
+        let port = 2379 + at as u16 + cluster.offset;
+        assert_eq!(node["etcd"], format!("127.0.0.1:{port}"));
     }
     let status = cluster.status();
     let leaders = status.iter().filter(|node| node["role"] == "leader").count();
     assert_eq!(leaders, 1, "{status:?}");
     assert!(status.iter().all(|node| node["alive"] == true), "{status:?}");
+
+    for node in &status {
+        let names: Vec<_> = node["groups"].as_array().unwrap().iter().map(|g| &g["name"]).collect();
+        assert_eq!(names, ["coordination", "kv"]);
+        assert_ne!(node["groups"][1]["leader"], serde_json::Value::Null, "{node}");
+    }
 
     let servers = cluster.servers();
     let zk =

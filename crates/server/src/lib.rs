@@ -7,6 +7,7 @@
 //! | `host` | the loop: drains the inbox, steps the groups, one log write and one packet a member a round |
 //! | `group` | one Raft group as the loop hosts it, whatever its service is |
 //! | `zookeeper` | the coordination group's side of that: its clients and what people ask of it |
+//! | `etcd` | the key/value group's side: etcd's API over gRPC and HTTP |
 //! | `calls` | calls between members, hosted beside the groups |
 //! | `idle` | groups that hold nothing, to measure what a group costs |
 //! | `inbox`, `deadlines` | what has arrived; who is due |
@@ -31,6 +32,7 @@ mod config;
 mod data_dir;
 mod deadlines;
 mod disk;
+mod etcd;
 mod found;
 mod group;
 mod host;
@@ -42,7 +44,7 @@ mod outbox;
 mod tls;
 mod zookeeper;
 
-pub use admin::{ClusterStatus, GroupStatus, NodeStatus};
+pub use admin::{ClusterStatus, GroupStatus, KvStatus, NodeStatus};
 pub use config::zoo_cfg::ZooCfg;
 pub use config::{ConfigError, MemberAddress, ServeConfig};
 pub use data_dir::{DataDir, DataDirError, LockError, lock_file, random_u64, write_aside};

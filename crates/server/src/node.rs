@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_contracts::{GroupId, NodeId, Recovered, RequestId};
+use quorate_etcd::server as kv;
+use quorate_etcd::store::Store;
 use quorate_raft::Replica;
 use quorate_storage::{Damage, OpenError, Storage, StorageOptions};
 use quorate_zk::server::{Server, ServerConfig};
@@ -22,6 +24,8 @@ use crate::clients::{ClientLimits, Reception};
 use crate::config::{ConfigError, ServeConfig};
 use crate::data_dir::{DataDir, DataDirError, random_u64};
 use crate::disk::RealDisk;
+use crate::etcd;
+use crate::etcd::{About, Api, Desk, Etcd};
 use crate::group::{Group, Hosted, Shared};
 use crate::host::Host;
 use crate::idle;
@@ -88,6 +92,10 @@ async fn run(
     let member_listener = listen(member_address, "members").await?;
     let admin_listener = listen(&own.admin.to_string(), "administrators").await?;
     let client_listener = listen(&own.zookeeper.to_string(), "ZooKeeper clients").await?;
+    let etcd_listener = match own.etcd {
+        Some(address) => Some(listen(&address.to_string(), "etcd clients").await?),
+        None => None,
+    };
     let tls_listener = match own.zookeeper_tls {
         Some(address) => Some(listen(&address.to_string(), "ZooKeeper clients with TLS").await?),
         None => None,
@@ -96,10 +104,9 @@ async fn run(
         Some(address) => Some(listen(&address.to_string(), "scrapers of metrics").await?),
         None => None,
     };
-    warn_if_open(
-        &[&client_listener, &admin_listener],
-        "listening beyond loopback, without TLS or authentication",
-    );
+    let open: Vec<_> =
+        [&client_listener, &admin_listener].into_iter().chain(&etcd_listener).collect();
+    warn_if_open(&open, "listening beyond loopback, without TLS or authentication");
     if trust.is_blind() {
         let text = "the members' port is open beyond loopback, without `member_tls` or `member_secret_file`";
         warn_if_open(&[&member_listener], text);
@@ -127,6 +134,11 @@ async fn run(
     let serving = Rc::new(Notify::new());
     let front = ZooKeeper::new(door.clone(), serving.clone());
     let mut groups = vec![coordination(config, &mut recovered, front)?];
+    let kv_door = Door::new(GroupId::KEY_VALUE, inbox.clone());
+    let kv_serving = Rc::new(Notify::new());
+    let front = Etcd::new(kv_door.clone(), kv_serving.clone());
+    let cluster_id = data_dir.identity().cluster.0;
+    groups.push(key_value(config, cluster_id, &mut recovered, front)?);
     let calls = Door::new(CALLS, inbox.clone());
     groups.push(Box::new(Calls::new(calls.clone(), inbox.clone(), random_u64()? | 1)));
     for number in 0..config.idle_groups {
@@ -144,6 +156,7 @@ async fn run(
     let ids: Vec<NodeId> = config.members.iter().map(|member| NodeId(member.id)).collect();
     let log = data_dir.log();
     let others = Others { own: node, members: ids.clone(), inbox: inbox.clone(), calls };
+    let inbox_of_about = inbox.clone();
     let acceptor = Acceptor { data_dir, members: ids, trust, inbox, silence };
     tokio::task::spawn_local(acceptor.accept(member_listener));
     let administrators = Administrators::start(others, door.clone(), log);
@@ -152,6 +165,14 @@ async fn run(
     if let Some(listener) = metrics_listener {
         tokio::task::spawn_local(administrators.serve_metrics(listener));
     }
+    let etcd_door_keeper = etcd_listener.map(|listener| {
+        let about = About::new(config, cluster_id, inbox_of_about);
+        let api = Api::new(Desk::new(kv_door), about);
+        tokio::task::spawn_local(async move {
+            kv_serving.notified().await;
+            etcd::accept(api, listener).await;
+        })
+    });
     let limits = ClientLimits {
         packet_bytes_max: config.packet_bytes_max,
         backlog_bytes_max: config.client_backlog_bytes_max,
@@ -173,6 +194,9 @@ async fn run(
     };
     if stop == Stop::InOrder {
         door_keeper.abort();
+        if let Some(keeper) = &etcd_door_keeper {
+            keeper.abort();
+        }
         if tokio::time::timeout(WIND_UP_PATIENCE, host.wind_up()).await.is_err() {
             tracing::warn!("stopping before everything was handed over or answered");
         }
@@ -208,6 +232,29 @@ fn coordination(
     let durable = recovered.mark;
     let server = Server::new(server_config(config)?);
     let replica = Replica::new(config.raft(), recovered, Tree::new(), server, random_u64()?);
+    Ok(Box::new(Group::new(id, replica, durable, front)))
+}
+
+fn key_value(
+    config: &ServeConfig,
+    cluster_id: u64,
+    recovered: &mut AllRecovered,
+    front: Etcd,
+) -> Result<Box<dyn Hosted>, ServeError> {
+    let id = GroupId::KEY_VALUE;
+    let recovered = recovered.remove(&id).unwrap_or_default();
+    let durable = recovered.mark;
+    let first = RequestId(random_u64()? & !0xffff_ffff);
+    let server = kv::ServerConfig {
+        cluster_id,
+        request_bytes_max: config.kv_request_bytes_max,
+        quota_bytes: config.kv_quota_bytes,
+        progress_notify_ms: config.kv_progress_notify_ms,
+        client_idle_ms: config.kv_client_idle_ms,
+        ..kv::ServerConfig::new(NodeId(config.node), first)
+    };
+    let server = kv::Server::new(server, random_u64()?);
+    let replica = Replica::new(config.raft(), recovered, Store::default(), server, random_u64()?);
     Ok(Box::new(Group::new(id, replica, durable, front)))
 }
 

@@ -36,9 +36,9 @@ pub use call::{
 };
 pub use messages::ServerMessage;
 
-use crate::LeaseId;
 use crate::command::Command;
 use crate::store::Store;
+use crate::{LeaseId, Refusal};
 use barrier::Barriers;
 use leases::Asked;
 use passwords::Passwords;
@@ -120,7 +120,9 @@ impl Server {
         self.propose_refused(out);
         self.barriers.try_again();
         self.ask_again(now, out);
-        self.passwords.forget_overdue(now);
+        for call in self.passwords.forget_overdue(now) {
+            requests::answer(call, Err(Refusal::Timeout), out);
+        }
         self.tell_progress(now, store, out);
         self.end_leaderless(now, out);
     }

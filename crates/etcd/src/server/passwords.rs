@@ -63,10 +63,14 @@ impl Passwords {
         self.issuing.remove(&call)
     }
 
-    pub(super) fn forget_overdue(&mut self, now: Time) {
+    /// Forgets tokens that were not used for long, and gives back the calls whose password took too long: nothing
+    /// happened.
+    pub(super) fn forget_overdue(&mut self, now: Time) -> Vec<CallId> {
         self.tokens.retain(|_, (_, until)| *until > now);
-        self.hashing.retain(|_, hashing| hashing.until > now);
-        self.checking.retain(|_, (_, _, until)| *until > now);
+        let hashing = self.hashing.extract_if(.., |_, hashing| hashing.until <= now);
+        let hashing: Vec<CallId> = hashing.map(|(call, _)| call).collect();
+        let checking = self.checking.extract_if(.., |_, (_, _, until)| *until <= now);
+        hashing.into_iter().chain(checking.map(|(call, _)| call)).collect()
     }
 }
 

@@ -43,7 +43,7 @@ use crate::command::{Body, Caller, Command, Event, Outcome, Reply, Tag};
 use crate::messages::etcdserverpb as pb;
 use crate::messages::etcdserverpb::AlarmType as Alarm;
 use crate::messages::etcdserverpb::alarm_request::AlarmAction;
-use crate::{LeaseId, Refusal, Revision};
+use crate::{KeyRange, LeaseId, Refusal, Revision};
 use clients::{Admission, Clients};
 use lease::{Lease, Leases};
 use txn::Transaction;
@@ -91,6 +91,11 @@ impl Store {
     /// Bytes of all keys and values kept, and of what keeps them.
     pub fn bytes(&self) -> u64 {
         self.mvcc.versions.bytes()
+    }
+
+    /// How many keys exist.
+    pub fn keys(&self) -> u64 {
+        self.mvcc.count(KeyRange::ALL, None)
     }
 
     /// A range of keys, as it is here.

@@ -37,7 +37,7 @@ use crate::zookeeper::Arrival;
 pub use asking::ClusterStatus;
 pub(crate) use asking::Others;
 pub(crate) use backup::Backups;
-pub use status::{GroupStatus, NodeStatus};
+pub use status::{GroupStatus, KvStatus, NodeStatus};
 
 /// Questions that may wait for the loop.
 const QUESTIONS_MAX: usize = 64;
@@ -234,6 +234,12 @@ async fn refuse_other_sites(
             (StatusCode::FORBIDDEN, json_type(), text).into_response()
         }
     }
+}
+
+/// Why a request is refused that a web page of somewhere else made, as browsers tell: for ports that people reach under
+/// any name. Who is no browser names no Origin.
+pub(crate) fn other_site(headers: &HeaderMap, names: &[String]) -> Option<&'static str> {
+    headers.get(header::ORIGIN).and_then(|_| stranger(headers, names))
 }
 
 /// Why a request is refused.

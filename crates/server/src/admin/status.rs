@@ -41,8 +41,41 @@ pub struct NodeStatus {
     /// ... and those of them that have a leader.
     #[serde(skip_serializing_if = "is_zero")]
     pub idle_groups_with_leader: usize,
+    /// Its key/value store.
+    pub kv: KvStatus,
     /// Its Raft groups.
     pub groups: Vec<GroupStatus>,
+}
+
+/// How a node's key/value store is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KvStatus {
+    /// It has caught up with its group and takes clients.
+    pub serving: bool,
+    /// The newest revision.
+    pub revision: i64,
+    /// Revisions below cannot be read; -1 if none was compacted.
+    pub compacted: i64,
+    /// Keys that exist.
+    pub keys: u64,
+    /// Bytes of all keys and values kept, older revisions included.
+    pub bytes: u64,
+    /// Leases of the whole cluster.
+    pub leases: usize,
+    /// Watches set on this node.
+    pub watches: usize,
+    /// Alarms that are raised: the member and the alarm's number in etcd's API.
+    pub alarms: Vec<(u64, i32)>,
+    /// Hash of the state: equal on all nodes with the same applied index.
+    pub digest: String,
+}
+
+impl NodeStatus {
+    /// Whether it takes the clients of every service.
+    pub fn serves_all(&self) -> bool {
+        self.serving && self.kv.serving
+    }
 }
 
 fn is_zero(count: &usize) -> bool {

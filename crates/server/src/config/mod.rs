@@ -16,6 +16,8 @@ use thiserror::Error;
 use crate::tls::{ClientTls, MemberTls, TlsError};
 
 const SECRET_BYTES_MIN: usize = 16;
+/// A request becomes one entry of the log, and entries travel between members whole.
+const KV_REQUEST_BYTES_MAX: usize = 16 << 20;
 
 /// The file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,6 +71,14 @@ pub struct ServeConfig {
     pub snapshot_log_bytes: u64,
     /// Host names under which the admin port may be asked, besides addresses and `localhost`.
     pub admin_names: Vec<String>,
+    /// Bytes of one request of an etcd client.
+    pub kv_request_bytes_max: usize,
+    /// Bytes that the key/value store may take; beyond, it takes no more and raises etcd's alarm NOSPACE.
+    pub kv_quota_bytes: u64,
+    /// A quiet watch that asked for it is told this often that it missed nothing.
+    pub kv_progress_notify_ms: u64,
+    /// A client that counts its calls is forgotten after this silence.
+    pub kv_client_idle_ms: u64,
     /// Groups that hold nothing, hosted only to measure what a group costs (`quorate bench groups`).
     #[serde(skip_serializing_if = "is_zero")]
     pub idle_groups: u64,
@@ -94,6 +104,9 @@ pub struct MemberAddress {
     /// For ZooKeeper clients that speak TLS (`client_tls`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zookeeper_tls: Option<SocketAddr>,
+    /// For etcd clients; without it this member serves none, and still holds its part of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<SocketAddr>,
     /// For administrators.
     pub admin: SocketAddr,
 }
@@ -123,6 +136,10 @@ impl Default for ServeConfig {
             segment_bytes: 64 << 20,
             snapshot_log_bytes: 64 << 20,
             admin_names: Vec::new(),
+            kv_request_bytes_max: 3 << 19,
+            kv_quota_bytes: 2 << 30,
+            kv_progress_notify_ms: 600_000,
+            kv_client_idle_ms: 3_600_000,
             idle_groups: 0,
         }
     }
@@ -184,6 +201,10 @@ impl ServeConfig {
             let what =
                 "`client_tls` and this member's `zookeeper_tls` belong together: one is missing";
             return invalid(what.to_string());
+        }
+        if self.kv_request_bytes_max > KV_REQUEST_BYTES_MAX {
+            let what = format!("`kv_request_bytes_max` is above {KV_REQUEST_BYTES_MAX}");
+            return invalid(what);
         }
         if self.session_timeout_min_ms > self.session_timeout_max_ms {
             return invalid("`session_timeout_min_ms` is above `session_timeout_max_ms`".into());

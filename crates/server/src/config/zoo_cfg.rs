@@ -311,6 +311,7 @@ impl Reader {
                 member_listen: (own && everywhere).then(|| format!("{EVERYWHERE}:{}", server.port)),
                 member: format!("{}:{}", server.host, server.port),
                 zookeeper: client.unwrap_or(SocketAddr::new(host, CLIENT_PORT_DEFAULT)),
+                etcd: None,
                 zookeeper_tls: tls_port.map(|port| SocketAddr::new(tls_host, port)),
                 admin: SocketAddr::new(admin_host, admin_port),
             }

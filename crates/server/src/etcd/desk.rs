@@ -1,0 +1,95 @@
+//! Where the tasks of connections hand calls in and wait for answers.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use quorate_etcd::Refusal;
+use quorate_etcd::messages::etcdserverpb as pb;
+use quorate_etcd::server::{ClientRequest, Context, Request, StreamId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::front::{Answer, Arrival, Told};
+use crate::inbox::Door;
+
+/// The way to the group.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    door: Door<Arrival>,
+    next_stream: Rc<Cell<u64>>,
+}
+
+impl Desk {
+    pub(crate) fn new(door: Door<Arrival>) -> Self {
+        Self { door, next_stream: Rc::new(Cell::new(1)) }
+    }
+
+    /// Makes a call. It is on its way when this returns.
+    pub(crate) fn send(&self, context: &Context, request: Request) -> oneshot::Receiver<Answer> {
+        let (answer, answered) = oneshot::channel();
+        let (context, request) = (context.clone(), Box::new(request));
+        self.door.push(Arrival::Call { context, request, answer });
+        answered
+    }
+
+    /// Makes a call and waits for its answer.
+    pub(crate) async fn call(&self, context: &Context, request: Request) -> Answer {
+        self.send(context, request).await.unwrap_or(Err(Refusal::Stopped))
+    }
+
+    /// Opens a stream of watches.
+    pub(crate) fn watches(&self, context: &Context) -> Stream {
+        self.open(Some(context.clone()))
+    }
+
+    /// Opens a stream of keep-alives.
+    pub(crate) fn keep_alives(&self) -> Stream {
+        self.open(None)
+    }
+
+    fn open(&self, watcher: Option<Context>) -> Stream {
+        let id = StreamId(self.next_stream.get());
+        self.next_stream.set(id.0 + 1);
+        let (teller, told) = mpsc::unbounded_channel();
+        self.door.push(Arrival::Opened { stream: id, watcher, told: teller });
+        Stream { id, door: self.door.clone(), told }
+    }
+}
+
+/// A stream; it ends when it is dropped.
+pub(crate) struct Stream {
+    id: StreamId,
+    door: Door<Arrival>,
+    told: mpsc::UnboundedReceiver<Told>,
+}
+
+impl Stream {
+    /// What it is told next; `None` when the node stops. May be given up at any time.
+    pub(crate) async fn told(&mut self) -> Option<Told> {
+        self.told.recv().await
+    }
+
+    /// A message on a stream of watches.
+    pub(crate) fn watch(&self, request: pb::WatchRequest) {
+        self.ask(ClientRequest::Watch { stream: self.id, request });
+    }
+
+    /// A message on a stream of keep-alives.
+    pub(crate) fn keep_alive(&self, request: pb::LeaseKeepAliveRequest) {
+        self.ask(ClientRequest::KeepAlive { stream: self.id, request });
+    }
+
+    /// So many bytes have left.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.ask(ClientRequest::WatchSent { stream: self.id, bytes });
+    }
+
+    fn ask(&self, request: ClientRequest) {
+        self.door.push(Arrival::Asked(request));
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.ask(ClientRequest::StreamClosed { stream: self.id });
+    }
+}

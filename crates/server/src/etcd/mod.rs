@@ -1,0 +1,41 @@
+//! The key/value group's clients: etcd's API over gRPC, and its pages for probes, on one port.
+//!
+//! ```text
+//!  socket ─ listen ─┬─ grpc ─┬─ unary ───┬─ desk ══ front ─ replica
+//!                   │        └─ streams ─┤
+//!                   └─ pages ── about ───┘
+//! ```
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `front` | the group's side: calls and streams of clients, and the replies to them |
+//! | `desk` | the handlers' side: hands calls in, waits for answers |
+//! | `listen` | connections: HTTP/2 and HTTP/1.1, told apart by their first bytes |
+//! | `body` | what is sent back, whole or piece by piece |
+//! | `grpc` | requests and replies as gRPC frames them |
+//! | `unary` | calls with one reply, by their gRPC names |
+//! | `streams` | watches, keep-alives |
+//! | `about` | what the API tells of the cluster and its members |
+//! | `pages` | `/health`, `/version`, `/metrics` |
+//! | `passwords` | hashed and compared beside the loop |
+//!
+//! Not here: what a call means (`quorate_etcd`).
+
+mod about;
+mod body;
+mod desk;
+mod front;
+mod grpc;
+mod listen;
+mod pages;
+mod passwords;
+mod streams;
+mod unary;
+
+pub(crate) use about::About;
+pub(crate) use desk::Desk;
+pub(crate) use front::Etcd;
+pub(crate) use listen::{Api, accept};
+
+/// The version of etcd whose API and behaviour this is: clients choose by it what they ask for.
+pub(crate) const ETCD_VERSION: &str = "3.6.5";

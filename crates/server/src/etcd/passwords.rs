@@ -1,0 +1,102 @@
+//! Passwords are hashed and compared on threads of their own: that is slow on purpose.
+//!
+//! ```text
+//! $pbkdf2-sha256$ROUNDS$SALT$HASH        salt and hash in hexadecimal
+//! ```
+
+use std::fmt::Write as _;
+use std::num::NonZeroU32;
+
+use quorate_etcd::server::{CallId, ClientRequest};
+use ring::pbkdf2::{self, PBKDF2_HMAC_SHA256};
+
+use super::front::Arrival;
+use crate::data_dir::random_u64;
+use crate::inbox::Door;
+
+const NAME: &str = "pbkdf2-sha256";
+/// A tenth of a second or so, as etcd's bcrypt takes.
+const ROUNDS: u32 = 100_000;
+/// What is known of a user may have been hashed more slowly than ours, but within reason.
+const ROUNDS_MAX: u32 = 10_000_000;
+const HASH_BYTES: usize = 32;
+
+/// Hashes a password and tells the group.
+pub(super) fn hash(door: Door<Arrival>, call: CallId, password: String) {
+    tokio::task::spawn_local(async move {
+        let hashed = tokio::task::spawn_blocking(move || hashed(&password, &salt())).await;
+        let hash = hashed.unwrap_or_default();
+        door.push(Arrival::Asked(ClientRequest::PasswordHashed { call, hash }));
+    });
+}
+
+/// Compares a password with a hash and tells the group.
+pub(super) fn check(door: Door<Arrival>, call: CallId, password: String, hash: String) {
+    tokio::task::spawn_local(async move {
+        let matches = tokio::task::spawn_blocking(move || matches(&password, &hash)).await;
+        let secret = secret();
+        let right = matches.unwrap_or(false) && secret.is_some();
+        let secret = secret.unwrap_or_default();
+        door.push(Arrival::Asked(ClientRequest::PasswordChecked { call, right, secret }));
+    });
+}
+
+fn secret() -> Option<[u8; 16]> {
+    let mut secret = [0; 16];
+    secret[..8].copy_from_slice(&random_u64().ok()?.to_be_bytes());
+    secret[8..].copy_from_slice(&random_u64().ok()?.to_be_bytes());
+    Some(secret)
+}
+
+fn salt() -> [u8; 16] {
+    secret().unwrap_or_default()
+}
+
+fn hashed(password: &str, salt: &[u8]) -> String {
+    let mut hash = [0; HASH_BYTES];
+    let rounds = NonZeroU32::new(ROUNDS).unwrap_or(NonZeroU32::MIN);
+    pbkdf2::derive(PBKDF2_HMAC_SHA256, rounds, salt, password.as_bytes(), &mut hash);
+    format!("${NAME}${ROUNDS}${}${}", hex(salt), hex(&hash))
+}
+
+/// A user without a password has an empty hash, which nothing matches.
+fn matches(password: &str, hash: &str) -> bool {
+    let parts: Vec<&str> = hash.split('$').collect();
+    let ["", NAME, rounds, salt, hash] = parts[..] else { return false };
+    let rounds = rounds.parse().ok().filter(|rounds| *rounds <= ROUNDS_MAX);
+    let (Some(rounds), Some(salt), Some(hash)) =
+        (rounds.and_then(NonZeroU32::new), unhex(salt), unhex(hash))
+    else {
+        return false;
+    };
+    pbkdf2::verify(PBKDF2_HMAC_SHA256, rounds, &salt, password.as_bytes(), &hash).is_ok()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    text.as_bytes().chunks(2).map(digits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_matches_its_own_hash_and_no_other() {
+        let hash = hashed("secret", b"salt");
+        assert!(matches("secret", &hash));
+        assert!(!matches("Secret", &hash));
+        for foreign in
+            ["", "$", "$pbkdf2-sha256$0$00$00", "$pbkdf2-sha256$99999999999$00$00", "$2a$10$x"]
+        {
+            assert!(!matches("", foreign), "{foreign:?}");
+        }
+    }
+}

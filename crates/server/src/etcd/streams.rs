@@ -1,0 +1,137 @@
+//! Calls whose replies are streams: watches, keep-alives.
+//!
+//! Each stream is one task. While its client does not read, the task reads no further requests of it either, and the
+//! service sends it no more events than it has room for.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use prost::Message;
+use quorate_etcd::grpc::{Status, decode};
+use quorate_etcd::messages::{etcdserverpb as pb, health};
+use quorate_etcd::server::Context;
+
+use super::body::{Messages, Sender, stream};
+use super::desk::Stream;
+use super::front::Told;
+use super::grpc::Requests;
+use super::listen::Api;
+
+/// Keep-alives of one stream that wait for their answers.
+const KEEP_ALIVES_MAX: usize = 64;
+
+/// The methods.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Watch,
+    KeepAlive,
+    Health,
+}
+
+impl Kind {
+    /// The stream that a method is.
+    pub(super) fn of(method: &str) -> Option<Self> {
+        Some(match method {
+            "/etcdserverpb.Watch/Watch" => Self::Watch,
+            "/etcdserverpb.Lease/LeaseKeepAlive" => Self::KeepAlive,
+            "/grpc.health.v1.Health/Watch" => Self::Health,
+            _ => return None,
+        })
+    }
+}
+
+/// Begins a stream.
+pub(super) async fn begin(
+    api: Rc<Api>,
+    kind: Kind,
+    context: Context,
+    mut requests: Requests,
+) -> Result<Messages, Status> {
+    let (out, messages) = stream();
+    match kind {
+        Kind::Watch => {
+            tokio::task::spawn_local(watch(api.desk.watches(&context), requests, out));
+        }
+        Kind::KeepAlive => {
+            tokio::task::spawn_local(keep_alive(api.desk.keep_alives(), requests, out));
+        }
+        Kind::Health => {
+            let request = requests.next().await.unwrap_or(Ok(Bytes::new()))?;
+            let health::HealthCheckRequest { service } = decode(request)?;
+            let health = api.health(&service)?.encode_to_vec();
+            tokio::task::spawn_local(async move {
+                let _ = out.send(Ok(health.into())).await; // the client may have gone
+                // A node that serves goes on serving; the stream ends with it.
+                out.closed().await;
+            });
+        }
+    }
+    Ok(messages)
+}
+
+/// Requests go in, responses come out, until one side has had enough. A client that only stops asking still watches.
+async fn watch(mut stream: Stream, mut requests: Requests, out: Sender) {
+    let mut asking = true;
+    loop {
+        let told = tokio::select! {
+            biased;
+            told = stream.told() => told,
+            request = requests.next(), if asking => {
+                match request.map(|request| request.and_then(decode::<pb::WatchRequest>)) {
+                    Some(Ok(request)) => stream.watch(request),
+                    Some(Err(status)) => return end(&out, status).await,
+                    None => asking = false,
+                }
+                continue;
+            }
+            () = out.closed() => return,
+        };
+        match told {
+            Some(Told::Watch(response, bytes)) => {
+                if out.send(Ok(response.encode_to_vec().into())).await.is_err() {
+                    return;
+                }
+                stream.sent(bytes);
+            }
+            Some(Told::End(refusal)) => return end(&out, refusal.into()).await,
+            _ => return,
+        }
+    }
+}
+
+/// One answer for each request. A client that has said all gets the answers that are outstanding, and the end.
+async fn keep_alive(mut stream: Stream, mut requests: Requests, out: Sender) {
+    let (mut asking, mut outstanding) = (true, 0);
+    while asking || outstanding > 0 {
+        let told = tokio::select! {
+            biased;
+            told = stream.told(), if outstanding > 0 => told,
+            request = requests.next(), if asking && outstanding < KEEP_ALIVES_MAX => {
+                match request.map(|request| request.and_then(decode::<pb::LeaseKeepAliveRequest>)) {
+                    Some(Ok(request)) => {
+                        stream.keep_alive(request);
+                        outstanding += 1;
+                    }
+                    Some(Err(status)) => return end(&out, status).await,
+                    None => asking = false,
+                }
+                continue;
+            }
+            () = out.closed() => return,
+        };
+        outstanding -= 1;
+        match told {
+            Some(Told::KeepAlive(response)) => {
+                if out.send(Ok(response.encode_to_vec().into())).await.is_err() {
+                    return;
+                }
+            }
+            Some(Told::End(refusal)) => return end(&out, refusal.into()).await,
+            _ => return,
+        }
+    }
+}
+
+async fn end(out: &Sender, status: Status) {
+    let _ = out.send(Err(status)).await; // the client may have gone
+}
