@@ -23,6 +23,18 @@ impl fmt::Display for ClientId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Nanos(pub u64);
 
+/// A place in the order of changes that a system itself tells of: ZooKeeper's zxid, etcd's revision. An answer to a write
+/// stands at its own change, one to a read at the newest change that its server had made by then. The first is 1 or more; 0 is
+/// before all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Position(pub u64);
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 /// An operation of one history: the number of its invocation, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct OpId(pub(crate) u32);
@@ -84,6 +96,8 @@ pub struct Operation<I, O> {
     pub ended: Option<Nanos>,
     /// Which server answered, if that is known.
     pub server: Option<Arc<str>>,
+    /// Where the answer stands in the system's own order of changes, if it says so.
+    pub position: Option<Position>,
     pub(crate) call: Moment,
     pub(crate) ret: Moment,
 }
@@ -149,6 +163,7 @@ impl<I, O> History<I, O> {
             called: at,
             ended: None,
             server: None,
+            position: None,
             call,
             ret: Moment::NEVER,
         });
@@ -186,6 +201,11 @@ impl<I, O> History<I, O> {
     /// Tells which server answered.
     pub fn served_by(&mut self, op: OpId, server: &str) {
         self.operations[op.index()].server = Some(server.into());
+    }
+
+    /// Tells where the answer stands in the system's own order of changes.
+    pub fn stands_at(&mut self, op: OpId, position: Position) {
+        self.operations[op.index()].position = Some(position);
     }
 
     /// Something worth seeing in the picture.
@@ -232,10 +252,11 @@ impl<I, O> History<I, O> {
         mut words: impl FnMut(OpId, ClientId, I, Outcome<O>) -> Result<(J, Outcome<P>), E>,
     ) -> Result<History<J, P>, E> {
         let translated = self.operations.into_iter().enumerate().map(|(i, operation)| {
-            let Operation { client, input, outcome, called, ended, server, call, ret } = operation;
+            let Operation { client, input, outcome, called, ended, server, position, call, ret } =
+                operation;
             let (input, outcome) = words(OpId::at(i), client, input, outcome)?;
             let ret = if matches!(outcome, Outcome::Returned(_)) { ret } else { Moment::NEVER };
-            Ok(Operation { client, input, outcome, called, ended, server, call, ret })
+            Ok(Operation { client, input, outcome, called, ended, server, position, call, ret })
         });
         Ok(History {
             operations: translated.collect::<Result<_, E>>()?,
@@ -281,6 +302,7 @@ impl<I, O> History<I, O> {
                 let id = history.invoke(interval.client, *at, interval.input);
                 let operation = &mut history.operations[id.index()];
                 (operation.ended, operation.server) = (interval.ended, interval.server);
+                operation.position = interval.position;
                 operation.outcome = interval.outcome;
                 started[*index] = Some(id);
             } else if let Some(id) = started[*index] {
@@ -323,6 +345,8 @@ pub struct Interval<I, O> {
     pub ended: Option<Nanos>,
     /// Which server answered, if that is known.
     pub server: Option<Arc<str>>,
+    /// Where the answer stands in the system's own order of changes, if it says so.
+    pub position: Option<Position>,
 }
 
 #[cfg(test)]
@@ -337,6 +361,7 @@ mod tests {
             called: Nanos(called),
             ended: Some(Nanos(ended)),
             server: None,
+            position: None,
         }
     }
 

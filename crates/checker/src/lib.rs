@@ -42,7 +42,7 @@ mod words;
 
 pub use check::{HistoryOf, check};
 pub use engine::Engine;
-pub use history::{ClientId, History, Interval, Nanos, Note, OpId, Operation, Outcome};
+pub use history::{ClientId, History, Interval, Nanos, Note, OpId, Operation, Outcome, Position};
 pub use limits::Limits;
 pub use model::{Access, Model, Step};
 pub use value::Value;

@@ -6,7 +6,7 @@
 
 use super::ReadError;
 use super::edn::{Form, Reader};
-use super::events::{Event, Events};
+use super::events::{Answered, Event, Events};
 use crate::history::{ClientId, History};
 use crate::models::Said;
 use crate::value::Value;
@@ -66,7 +66,13 @@ fn add(events: &mut Events, line: u32, form: &Form) -> Result<(), ReadError> {
         }
     };
     let server = field("node").map(|node| node.as_key());
-    events.add(line, (client, None), at, event, server.as_deref())
+    events.add(
+        line,
+        (client, None),
+        at,
+        event,
+        Answered { server: server.as_deref(), position: None },
+    )
 }
 
 /// A compare-and-set that failed for no other reason found another value; anything else that failed did not happen.

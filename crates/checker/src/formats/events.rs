@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ReadError;
-use crate::history::{ClientId, History, Nanos, OpId};
+use crate::history::{ClientId, History, Nanos, OpId, Position};
 use crate::models::Said;
 use crate::value::Value;
 
@@ -21,6 +21,13 @@ pub(super) enum Event {
 
 /// Who and what ties an end to its beginning: the client, or an id where a client has several operations on their way.
 pub(super) type Thread = (ClientId, Option<u64>);
+
+/// What an end says of the server: its name, and where it stood in the order of changes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Answered<'a> {
+    pub(super) server: Option<&'a str>,
+    pub(super) position: Option<Position>,
+}
 
 /// A history while it is read.
 #[derive(Default)]
@@ -57,7 +64,7 @@ impl Events {
         thread: Thread,
         at: Nanos,
         event: Event,
-        server: Option<&str>,
+        answered: Answered<'_>,
     ) -> Result<(), ReadError> {
         let client = thread.0;
         if let Event::Invoke(said) = event {
@@ -80,8 +87,11 @@ impl Events {
             Event::Fail => self.history.refused(id, at),
             Event::Info | Event::Invoke(_) => self.history.unknown(id, at),
         }
-        if let Some(server) = server {
+        if let Some(server) = answered.server {
             self.history.served_by(id, server);
+        }
+        if let Some(position) = answered.position {
+            self.history.stands_at(id, position);
         }
         Ok(())
     }

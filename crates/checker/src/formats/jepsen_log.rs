@@ -7,7 +7,7 @@
 use super::ReadError;
 use super::edn::Reader;
 use super::edn_history::failed;
-use super::events::{Event, Events};
+use super::events::{Answered, Event, Events};
 use crate::history::{ClientId, History};
 use crate::models::Said;
 use crate::value::Value;
@@ -73,5 +73,5 @@ fn add(events: &mut Events, line: u32, found: Found<'_>) -> Result<(), ReadError
         _ => failed(&f, timed_out || value == Value::Nil),
     };
     let at = events.time(None);
-    events.add(line, (found.client, None), at, event, None)
+    events.add(line, (found.client, None), at, event, Answered::default())
 }

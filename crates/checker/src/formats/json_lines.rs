@@ -9,7 +9,8 @@
 //! {"note":"kill -9 n2","time":310}
 //! ```
 //!
-//! Times are nanoseconds since any start. `id` tells operations of one client apart that overlap; `server` is who answered.
+//! Times are nanoseconds since any start. `id` tells operations of one client apart that overlap; `server` is who answered,
+//! `position` where it stood in the system's own order of changes (zxid, revision).
 
 use std::borrow::Cow;
 
@@ -17,9 +18,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::ReadError;
-use super::events::{Event, Events};
+use super::events::{Answered, Event, Events};
 use crate::check::HistoryOf;
-use crate::history::{ClientId, History, Interval, Nanos, Outcome};
+use crate::history::{ClientId, History, Interval, Nanos, Outcome, Position};
 use crate::models::{Said, Spoken};
 use crate::value::Value;
 
@@ -43,6 +44,7 @@ struct Line<'a> {
     result: Value,
     #[serde(borrow, default)]
     server: Option<Cow<'a, str>>,
+    position: Option<u64>,
     note: Option<String>,
 }
 
@@ -112,7 +114,14 @@ impl LineReader {
                 return Err(ReadError::new(number, reason));
             }
         };
-        self.events.add(number, thread, at, event, line.server.as_deref())
+        let position = line.position.map(Position);
+        self.events.add(
+            number,
+            thread,
+            at,
+            event,
+            Answered { server: line.server.as_deref(), position },
+        )
     }
 
     fn add_interval(
@@ -143,6 +152,7 @@ impl LineReader {
             called: Nanos(called),
             ended: line.ret.map(Nanos),
             server: line.server.map(|server| server.as_ref().into()),
+            position: line.position.map(Position),
         });
         self.interval_lines.push(number);
         Ok(())
@@ -195,7 +205,7 @@ pub fn write<M: Spoken>(model: &M, history: &HistoryOf<M>) -> String {
         let Some(ended) = operation.ended else { continue };
         let end = json!({
             "type": kind, "client": operation.client.0, "id": id, "time": ended.0, "value": result,
-            "server": operation.server.as_deref(),
+            "server": operation.server.as_deref(), "position": operation.position.map(|at| at.0),
         });
         events.push((ended, operation.ret.0, end));
     }

@@ -6,13 +6,15 @@
 //! | [`Promise::ReadYourWrites`] | a client sees what it wrote, or newer |
 //! | [`Promise::MonotonicReads`] | a client never sees older than it saw |
 //! | [`Promise::Fifo`] | ZooKeeper: a client's operations take effect in the order in which it asked |
-//! | [`Promise::SessionOrder`] | the two before the last, where a client has moved between servers |
+//! | [`Promise::SessionOrder`] | the two before the last, where a client has moved between servers; and across keys, where answers say where they stand (`positions`) |
 //! | [`Promise::Serializable`], [`Promise::StrictSerializable`] | databases (`transactions`) |
 //!
 //! Each promise says that some things come before others. If that goes round in a circle, it was broken, and the circle says how.
-//! One needs to know which write a read saw: values must be written once each, else the answer is unknown.
+//! One needs to know which write a read saw: values must be written once each, else the answer is unknown. A value that nobody wrote
+//! breaks `LinearizableWrites`.
 
 mod graph;
+mod positions;
 mod sessions;
 mod transactions;
 
@@ -35,6 +37,8 @@ pub enum Promise {
     /// A client's operations on a key take effect in the order in which it asked, whether it waited for answers or not.
     Fifo,
     /// What a client wrote and saw at one server is not undone at another: reads after a move are monotonic and see its writes.
+    /// Where answers have a [`Position`](crate::Position), across all keys: a client is never told of an earlier one, and a read
+    /// shows the state there.
     SessionOrder,
     /// Transactions could have come one after the other.
     Serializable,

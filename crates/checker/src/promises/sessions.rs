@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::graph::Graph;
-use super::{Broken, Kept, Promise};
+use super::{Broken, Kept, Promise, positions};
 use crate::check::{HistoryOf, split};
 use crate::history::{ClientId, OpId, Operation, Outcome};
 use crate::model::{Access, Model};
@@ -24,6 +24,9 @@ pub fn keeps<M: Model>(model: &M, history: &HistoryOf<M>, promise: Promise) -> K
             Ok(part) => broken.extend(part.broken(promise).map(|broken| Broken { key, ..broken })),
             Err(reason) => unknown = unknown.or(Some(reason)),
         }
+    }
+    if promise == Promise::SessionOrder {
+        broken.extend(positions::broken(model, history));
     }
     match unknown {
         _ if !broken.is_empty() => Kept::No(broken),
@@ -53,6 +56,8 @@ struct Key<'h, M: Model> {
     writers: Vec<Option<OpId>>,
     events: Vec<Event>,
     swaps: Vec<(u32, u32)>,
+    /// Operations that saw a value which nobody wrote.
+    phantoms: Vec<OpId>,
 }
 
 /// An operation of a client: which value it saw, which it wrote.
@@ -67,8 +72,14 @@ impl<'h, M: Model> Key<'h, M> {
     fn read(model: &'h M, history: &'h HistoryOf<M>, ids: &[OpId]) -> Result<Self, String> {
         let initial =
             model.initial_value().ok_or("this model has no values that are read and written")?;
-        let mut key =
-            Self { model, history, writers: vec![None], events: Vec::new(), swaps: Vec::new() };
+        let mut key = Self {
+            model,
+            history,
+            writers: vec![None],
+            events: Vec::new(),
+            swaps: Vec::new(),
+            phantoms: Vec::new(),
+        };
         let mut values: BTreeMap<&Value, u32> = BTreeMap::from([(&initial, 0)]);
         let happened = ids.iter().filter(|id| history.operation(**id).outcome != Outcome::Refused);
         for id in happened.clone() {
@@ -82,19 +93,15 @@ impl<'h, M: Model> Key<'h, M> {
             }
         }
         for id in happened {
-            let number = |value: &Value| {
-                let unwritten =
-                    || format!("{} saw a value that was never written", tell(model, history, *id));
-                values.get(value).copied().ok_or_else(unwritten)
-            };
+            let number = |value: &Value| values.get(value).copied();
             let (saw, wrote) = match key.access(*id) {
-                Access::Reads(value) => (Some(number(value)?), None),
-                Access::Writes(value) => (None, Some(number(value)?)),
+                Access::Reads(value) => (number(value), None),
+                Access::Writes(value) => (None, number(value)),
                 Access::Swaps(from, to) if history.operation(*id).outcome.output().is_some() => {
-                    key.swaps.push((number(from)?, number(to)?));
-                    (Some(number(from)?), Some(number(to)?))
+                    key.swaps.extend(number(from).zip(number(to)));
+                    (number(from), number(to))
                 }
-                Access::Swaps(_, to) => (None, Some(number(to)?)),
+                Access::Swaps(_, to) => (None, number(to)),
                 Access::Nothing => continue,
                 // What a value was not is nothing that these promises need.
                 Access::Other if key.observes(*id) => continue,
@@ -105,6 +112,13 @@ impl<'h, M: Model> Key<'h, M> {
                     ));
                 }
             };
+            match (saw, key.access(*id)) {
+                (None, Access::Reads(_)) => key.phantoms.push(*id),
+                (None, Access::Swaps(..)) if history.operation(*id).outcome.output().is_some() => {
+                    key.phantoms.push(*id);
+                }
+                _ => {}
+            }
             key.events.push(Event { id: *id, saw, wrote });
         }
         Ok(key)
@@ -128,7 +142,10 @@ impl<'h, M: Model> Key<'h, M> {
     fn broken(&self, promise: Promise) -> Option<Broken> {
         let mut graph = self.order_of_writes();
         if promise == Promise::LinearizableWrites {
-            return self.seen_before_written().or_else(|| self.circle(&graph, promise));
+            return self
+                .out_of_the_air()
+                .or_else(|| self.seen_before_written())
+                .or_else(|| self.circle(&graph, promise));
         }
         // If the writes contradict each other nothing can be said about what is older.
         if graph.order(&|_| true).is_err() {
@@ -154,6 +171,12 @@ impl<'h, M: Model> Key<'h, M> {
         self.swaps.iter().for_each(|(from, to)| graph.before(*from, *to, Why::Swap));
         graph.real_time(&spans, Why::RealTime);
         graph
+    }
+
+    fn out_of_the_air(&self) -> Option<Broken> {
+        let id = *self.phantoms.first()?;
+        let why = format!("nobody ever wrote what {} saw.", self.tell(id));
+        Some(Broken { kind: "out of the air", key: None, operations: vec![id], why })
     }
 
     fn seen_before_written(&self) -> Option<Broken> {

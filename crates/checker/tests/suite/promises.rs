@@ -40,7 +40,7 @@ fn broken(operations: &[(u64, &str, &str, u64, u64, &str)]) -> Vec<&'static str>
     let is_broken = |promise: &Promise| match keeps(&Kv::default(), &history, *promise) {
         Kept::No(ways) => {
             assert!(
-                ways.iter().all(|way| !way.why.is_empty() && way.operations.len() >= 2),
+                ways.iter().all(|way| !way.why.is_empty() && !way.operations.is_empty()),
                 "{ways:?}"
             );
             true
@@ -102,6 +102,54 @@ fn writes_in_real_time_keep_their_order_for_everybody() {
         broken(&history),
         [] as [&str; 0],
         "overlapping writes have no order before somebody sees one"
+    );
+}
+
+/// LIN-5: a value out of the air is no order of writes.
+#[test]
+fn what_nobody_wrote_breaks_linearizable_writes() {
+    let history = [(1, "write", "1", 0, 10, "a"), (2, "read", "7", 20, 30, "a")];
+    assert_eq!(broken(&history), ["linearizable-writes"]);
+}
+
+/// Client, operation, key, argument or result, call, return, position.
+fn placed(operations: &[(u64, &str, &str, u64, u64, u64, u64)]) -> Vec<String> {
+    let lines = operations.iter().map(|(client, f, key, value, call, ret, position)| {
+        let field = if *f == "read" { "result" } else { "value" };
+        format!(
+            r#"{{"client":{client},"f":"{f}","key":"{key}","{field}":{value},"call":{call},"return":{ret},"position":{position}}}"#
+        )
+    });
+    let history = kv(&lines.collect::<Vec<_>>().join("\n"));
+    match keeps(&Kv::default(), &history, Promise::SessionOrder) {
+        Kept::Yes => vec![],
+        Kept::No(ways) => ways.into_iter().map(|way| way.why).collect(),
+        Kept::Unknown(why) => panic!("unknown: {why}"),
+    }
+}
+
+/// LIN-5: session order across servers and keys, by zxids: no client goes back, and a server shows the state that it says.
+#[test]
+fn positions_tell_of_all_keys_at_once() {
+    let writes = [(1, "write", "x", 1, 0, 10, 5), (1, "write", "y", 2, 20, 30, 6)];
+    let with = |more: &[_]| placed(&[&writes, more].concat());
+    assert!(with(&[(2, "read", "y", 2, 40, 50, 6), (2, "read", "x", 1, 60, 70, 6)]).is_empty());
+    assert_eq!(
+        with(&[(2, "read", "y", 2, 40, 50, 6), (2, "read", "x", 1, 60, 70, 5)]),
+        ["c2 get y = 2 stood at 6, and after it c2 get x = 1 at 5."],
+        "an older server, of another key"
+    );
+    assert_eq!(
+        with(&[(2, "read", "x", 1, 40, 50, 6), (3, "write", "x", 3, 40, 50, 6)]),
+        ["c2 get x = 1 stands at 6, where c3 put x 3 of 6 is the last change."],
+    );
+    assert_eq!(
+        with(&[(3, "write", "x", 3, 40, 50, 5)]),
+        ["c1 put x 1 and c3 put x 3 both stand at 5."],
+    );
+    assert!(
+        with(&[(2, "read", "y", 2, 40, 70, 6), (2, "read", "x", 1, 41, 71, 5)]).is_empty(),
+        "who asks for two things at once may be told of them in either order"
     );
 }
 
