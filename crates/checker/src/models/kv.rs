@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::register::{self, Register};
-use super::{Heard, Said, Spoken};
+use super::{Heard, Said, Spoken, parts};
 use crate::history::Outcome;
 use crate::model::{Access, Model, Step};
 use crate::value::Value;
@@ -51,19 +51,9 @@ impl Model for Kv {
         output: Option<&Output>,
     ) -> Step<Self::State> {
         let variable = Register { initial: self.missing.clone() };
-        match variable.step(self.value(state, &input.key), &input.op, output) {
-            Step::Impossible => Step::Impossible,
-            Step::Stays => Step::Stays,
-            Step::Moves(next) => {
-                let mut state = state.clone();
-                if next == self.missing {
-                    state.remove(&input.key);
-                } else {
-                    state.insert(input.key.clone(), next);
-                }
-                Step::Moves(state)
-            }
-        }
+        parts::step(state, &input.key, &self.missing, |value| {
+            variable.step(value, &input.op, output)
+        })
     }
 
     fn key<'a>(&self, input: &'a Input) -> Option<Cow<'a, str>> {
@@ -79,8 +69,7 @@ impl Model for Kv {
     }
 
     fn describe_state(&self, state: &Self::State) -> String {
-        let entries: Vec<_> = state.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-        if entries.is_empty() { "empty".to_owned() } else { entries.join(", ") }
+        parts::describe(state)
     }
 
     fn refusal(&self, state: &Self::State, input: &Input, output: Option<&Output>) -> String {
@@ -96,8 +85,7 @@ impl Model for Kv {
     }
 
     fn state_bytes(&self, state: &Self::State) -> usize {
-        size_of::<Self::State>()
-            + state.iter().map(|(k, v)| k.len() + v.bytes() + 64).sum::<usize>()
+        parts::bytes(state)
     }
 }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Heard, Said, Spoken, heard, said, unknown_name};
+use super::{Heard, Said, Spoken, heard, parts, said, unknown_name};
 use crate::history::{ClientId, Outcome};
 use crate::model::{Model, Step};
 use crate::value::Value;
@@ -116,16 +116,13 @@ impl Model for Lock {
         input: &Input,
         output: Option<&Output>,
     ) -> Step<Self::State> {
-        let held = state.get(&input.name).copied().unwrap_or_default();
-        match self.step_one(held, input, output) {
-            None => Step::Impossible,
-            Some(next) if next == held => Step::Stays,
-            Some(next) => {
-                let mut state = state.clone();
-                state.insert(input.name.clone(), next);
-                Step::Moves(state)
+        parts::step(state, &input.name, &Held::default(), |held| {
+            match self.step_one(*held, input, output) {
+                None => Step::Impossible,
+                Some(next) if next == *held => Step::Stays,
+                Some(next) => Step::Moves(next),
             }
-        }
+        })
     }
 
     fn observes(&self, _: &Input, output: Option<&Output>) -> bool {

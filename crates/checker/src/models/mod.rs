@@ -12,6 +12,7 @@
 
 pub mod kv;
 pub mod lock;
+mod parts;
 pub mod queue;
 pub mod register;
 pub mod set;

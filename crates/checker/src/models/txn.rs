@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Heard, Said, Spoken, heard, said, unknown_name};
+use super::{Heard, Said, Spoken, heard, parts, said, unknown_name};
 use crate::history::Outcome;
 use crate::model::{Model, Step};
 use crate::value::Value;
@@ -96,13 +96,11 @@ impl Model for Txn {
     }
 
     fn describe_state(&self, state: &Self::State) -> String {
-        let entries: Vec<_> = state.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-        if entries.is_empty() { "empty".to_owned() } else { entries.join(", ") }
+        parts::describe(state)
     }
 
     fn state_bytes(&self, state: &Self::State) -> usize {
-        size_of::<Self::State>()
-            + state.iter().map(|(k, v)| k.len() + v.bytes() + 64).sum::<usize>()
+        parts::bytes(state)
     }
 }
 
