@@ -19,8 +19,14 @@ pub(crate) fn why<M: Model>(
         );
     };
     let case = Case { model, history, core };
-    let plain =
-        [Case::never_written, Case::before_its_write, Case::stale, Case::went_back, Case::lacks];
+    let plain = [
+        Case::never_written,
+        Case::before_its_write,
+        Case::stale,
+        Case::went_back,
+        Case::lacks,
+        Case::lost_update,
+    ];
     plain.iter().find_map(|words| words(&case)).unwrap_or_else(|| case.any(stuck))
 }
 
@@ -150,6 +156,24 @@ impl<'c, M: Model> Case<'c, M> {
             )),
             _ => None,
         }
+    }
+
+    /// Two clients swapped from one and the same value, which was there once.
+    fn lost_update(&self) -> Option<String> {
+        let [one, other] = *self.core else { return None };
+        let (Access::Swaps(found, _), Access::Swaps(again, _)) =
+            (self.access(one), self.access(other))
+        else {
+            return None;
+        };
+        (found == again).then(|| {
+            let [first, second] = [one, other].map(|id| self.tell(id));
+            let found = value(found);
+            format!(
+                "A lost update: {first} and {second} both found {found}, which was there only once; \
+                 the one that came first was overwritten unseen."
+            )
+        })
     }
 
     fn any(&self, stuck: OpId) -> String {

@@ -15,7 +15,7 @@ const css = (name) => getComputedStyle(document.documentElement).getPropertyValu
 function time(value, step) {
   if (!data.timed) return value <= 0 ? "" : String(Math.round(value));
   const units = [[1e9, "s"], [1e6, "ms"], [1e3, "µs"], [1, "ns"]];
-  const [size, unit] = units.find(([s]) => (step ?? Math.abs(value)) >= s) ?? units[3];
+  const [size, unit] = units.find(([s]) => (step ? Math.max(step, view.to - view.from) : Math.abs(value)) >= s) ?? units[3];
   const digits = step ? Math.max(0, Math.ceil(-Math.log10(step / size) - 1e-9)) : 2;
   return (value / size).toFixed(Math.min(digits, 3)).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "") + " " + unit;
 }
@@ -49,7 +49,8 @@ function strips(bars) {
 
 let hues = new Map();
 function hue(text) {
-  if (!hues.has(text)) hues.set(text, (hues.size * 137.5 + 205) % 360);
+  // Nothing near red: that colour says that something is wrong.
+  if (!hues.has(text)) hues.set(text, 45 + ((hues.size * 0.618 + 0.62) % 1) * 265);
   return hues.get(text);
 }
 const dark = () => document.documentElement.classList.contains("dark");
@@ -82,7 +83,8 @@ function draw(width, top, height) {
   const step = niceStep(view.to - view.from, Math.max(2, width / 130));
   for (let t = Math.ceil(Math.max(0, view.from) / step) * step; t <= view.to; t += step) {
     out.push(`<path d="M${x(t).toFixed(1)} ${TOP - 6}V${full - 18}" stroke="${c.line}" fill="none"/>`);
-    out.push(text(x(t), 15, c.soft, time(t, step), 'text-anchor="middle" font-size="11"'));
+    const atEdge = x(t) > right - 24;
+    out.push(text(atEdge ? right : x(t), 15, c.soft, time(t, step), `text-anchor="${atEdge ? "end" : "middle"}" font-size="11"`));
   }
   band.forEach((strip, i) => {
     const top = TOP + i * (STRIP + 3);
@@ -121,14 +123,14 @@ function draw(width, top, height) {
       bars.push(rect(x0, top, w, BAR, `rx="4" fill="${fill}" stroke="${line}" stroke-width="${bad ? 2 : 1.2}" ${dash}`));
       if (given != null && given > x0 + 2 && given < right) bars.push(`<path d="M${given.toFixed(1)} ${top + 3}v${BAR - 6}" stroke="${line}" fill="none"/>`);
       const label = fit(b.label, Math.min(x1, right) - Math.max(x0, LEFT) - 12);
-      if (label) labels.push(text(Math.max(x0, LEFT) + 7, top + 16.5, ink, label, `stroke="${fill}" stroke-width="4" paint-order="stroke" stroke-linejoin="round"`));
+      if (label) labels.push(text(Math.max(x0, LEFT) + 7, top + 16.5, ink, label));
     }
     if (b.point) points.push([b, row, true]);
   }
   for (const { fill, path } of narrow.values()) bars.push(`<path d="${path.join("")}" fill="${fill}"/>`);
-  // Labels have a rim of their bar's colour, so that the line strikes none through.
+  // The line through the points runs behind the bars, so that it strikes no label through.
   const [lines, marks] = view.order && !view.core ? orderLines(points, x, y, right, c) : [[], []];
-  out.push(...bars, ...lines, ...labels, ...marks);
+  out.push(...lines, ...bars, ...labels, ...marks);
   for (const part of breaks) {
     if (view.part != null && data.parts[view.part] !== part) continue;
     const at = x(part.breaks_at);
@@ -178,7 +180,11 @@ function render() {
 }
 function later() { if (!pending) { pending = true; requestAnimationFrame(render); } }
 
+// Where to look in a long history; a short one is seen whole.
+const isLong = data.bars.length > 40;
+by("overview").hidden = !isLong;
 function overview() {
+  if (!isLong) return;
   const width = by("overview").clientWidth || 1100, bins = new Float64Array(Math.ceil(width / 3)), scale = width / (end + 2 * PAD);
   const reds = [];
   for (const b of data.bars) {
@@ -268,7 +274,7 @@ function legend() {
   const items = [[box(css("write"), css("write")), "changes the state"], [box(css("read"), css("read-line")), "only looks"]];
   if (data.bars.some((b) => b.kind === "unknown")) items.push([box(css("unknown"), css("unknown-line"), 'stroke-dasharray="5 3"'), "outcome unknown"]);
   if (data.bars.some((b) => b.kind === "refused")) items.push([box(css("paper"), css("unknown-line"), 'stroke-dasharray="1.5 3"'), "refused"]);
-  if (hasCore) items.push([box(css("bad-fill"), css("bad")), "part of the contradiction"]);
+  if (data.bars.some((b) => b.core && !b.stuck)) items.push([box(css("bad-fill"), css("bad")), "part of the contradiction"]);
   if (breaks.length) items.push([box(css("bad"), css("bad")), "the return that cannot be explained"]);
   items.push([`<svg width="16" height="16"><path d="M8 1v14" stroke="${css("point")}" stroke-width="1.6"/><circle cx="8" cy="8" r="3.6" fill="${css("point")}"/></svg>`, "takes effect here"]);
   by("legend").innerHTML = items.map(([icon, words]) => `<span>${icon}${words}</span>`).join("") + "<span style='margin-left:auto'>scroll to zoom, drag to move</span>";

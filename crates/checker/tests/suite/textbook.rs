@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use quorate_checker::models::Register;
 use quorate_checker::models::register::{Input, Output};
 use quorate_checker::picture::{Picture, text::timeline};
-use quorate_checker::{
-    ClientId, History, HistoryOf, Limits, Model, Nanos, Outcome, Value, Verdict, check,
-};
+use quorate_checker::{ClientId, History, HistoryOf, Limits, Model, Nanos, Value, Verdict, check};
 
 /// One column of a drawing.
 const COLUMN_NS: u64 = 100_000;
@@ -129,37 +127,50 @@ fn golden(path: &Path, expected: &str, found: &str) {
     assert_eq!(expected, found, "\n{}: UPDATE_GOLDENFILES=1 accepts this", path.display());
 }
 
-/// LIN-6, and a few more of their kind.
-#[test]
-fn the_checker_says_what_the_scripts_say() {
-    for path in scripts() {
+/// A script: what it shows, in a sentence; its drawing; and everything that stands in it.
+struct Script {
+    path: PathBuf,
+    title: String,
+    drawing: String,
+    text: String,
+}
+
+impl Script {
+    fn read(path: PathBuf) -> Self {
         let text = std::fs::read_to_string(&path).expect("it can be read");
-        let drawing = text.split("---\n").next().unwrap_or_default();
-        let rows: Vec<_> = drawing.lines().filter(|line| line.starts_with('c')).collect();
-        let history = history(&rows.join("\n"));
-        let verdict = check(&Register::default(), &history, &Limits::default());
-        let drawing = drawing.trim_end();
-        golden(&path, &text, &format!("{drawing}\n---\n{}", says(&history, &verdict)));
+        let drawing = text.split("---\n").next().unwrap_or_default().trim_end().to_owned();
+        let title = drawing.lines().next().and_then(|line| line.strip_prefix("# "));
+        let title = title.expect("a script begins with what it shows").replace(" (LIN-6)", "");
+        Self { title: title.trim_end_matches('.').to_owned(), drawing, path, text }
+    }
+
+    fn history(&self) -> HistoryOf<Register> {
+        let rows: Vec<_> = self.drawing.lines().filter(|line| line.starts_with('c')).collect();
+        history(&rows.join("\n"))
     }
 }
 
-/// LIN-4: the pictures under `docs/pictures` are those of two of the scripts.
+/// LIN-6, and a few more of their kind.
 #[test]
-fn pictures_of_a_good_and_a_bad_history() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (script, picture, title) in [
-        ("unknown_write_surfaces_late", "good", "A late write, and everything explained"),
-        ("old_value_after_a_new_one_was_seen", "bad", "An old value after a new one was seen"),
-    ] {
-        let text = std::fs::read_to_string(folder.join(format!("tests/scripts/{script}.txt")));
-        let text = text.expect("the script is there");
-        let drawing = text.split("---\n").next().unwrap_or_default();
-        let rows: Vec<_> = drawing.lines().filter(|line| line.starts_with('c')).collect();
-        let history = history(&rows.join("\n"));
-        assert!(history.operations().iter().all(|o| o.outcome != Outcome::Refused));
+fn the_checker_says_what_the_scripts_say() {
+    for script in scripts().into_iter().map(Script::read) {
+        let history = script.history();
         let verdict = check(&Register::default(), &history, &Limits::default());
-        let page = Picture::of(title, &Register::default(), &history, &verdict).to_html();
-        let path = folder.join(format!("../../docs/pictures/{picture}.html"));
+        let found = format!("{}\n---\n{}", script.drawing, says(&history, &verdict));
+        golden(&script.path, &script.text, &found);
+    }
+}
+
+/// LIN-4, LIN-6: each script has its picture under `docs/pictures`.
+#[test]
+fn each_script_has_its_picture() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pictures");
+    for script in scripts().into_iter().map(Script::read) {
+        let history = script.history();
+        let verdict = check(&Register::default(), &history, &Limits::default());
+        let page = Picture::of(&script.title, &Register::default(), &history, &verdict).to_html();
+        let name = script.path.file_stem().expect("scripts have names");
+        let path = folder.join(name).with_extension("html");
         let expected = std::fs::read_to_string(&path).unwrap_or_default();
         golden(&path, &expected, &page);
     }
