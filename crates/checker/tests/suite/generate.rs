@@ -1,8 +1,11 @@
-//! Random small histories: some come from an object that works, some from one that lies now and then, some are nonsense.
+//! Random small histories: some come from an object that works, some from one that lies now and then, some are nonsense. And
+//! long ones of a map that works.
 
 use std::collections::BTreeMap;
 
-use quorate_checker::{ClientId, History, Model, Nanos, OpId, Step};
+use quorate_checker::models::register::{Input, Output};
+use quorate_checker::models::{Kv, kv};
+use quorate_checker::{ClientId, History, HistoryOf, Model, Nanos, OpId, Step, Value};
 
 /// A small generator: the same seed gives the same numbers.
 pub(crate) struct Dice(u64);
@@ -88,6 +91,48 @@ pub(crate) fn history<M: Invented>(
                     }
                     _ => history.unknown(id, Nanos(time)),
                 }
+            }
+        }
+    }
+    history
+}
+
+/// A run of clients that take turns on keys of a map that works. Values are unique or few.
+pub(crate) fn well_behaved(
+    operations: i64,
+    clients: u64,
+    keys: u64,
+    unique: bool,
+) -> HistoryOf<Kv> {
+    let (mut dice, mut history) = (Dice::new(7), History::new());
+    let mut values = vec![Value::Nil; keys as usize];
+    let mut open = vec![None; clients as usize];
+    for number in 0..2 * operations as u64 {
+        let client = dice.below(clients);
+        match open[client as usize].take() {
+            None => {
+                let key = dice.below(keys) as usize;
+                let value = Value::Int(if unique { number as i64 } else { dice.below(5) as i64 });
+                let op = match dice.below(3) {
+                    0 => Input::Write(value),
+                    _ => Input::Read,
+                };
+                let id = history.invoke(
+                    ClientId(client),
+                    Nanos(number),
+                    kv::Input::new(&format!("k{key}"), op.clone()),
+                );
+                open[client as usize] = Some((id, key, op));
+            }
+            Some((id, key, op)) => {
+                let output = match op {
+                    Input::Write(value) => {
+                        values[key] = value;
+                        Output::Done
+                    }
+                    _ => Output::Value(values[key].clone()),
+                };
+                history.returned(id, Nanos(number), output);
             }
         }
     }
