@@ -108,7 +108,7 @@ pub struct Clerk {
 pub enum Ask {
     /// Write this value, which nobody wrote before.
     Write(u64),
-    /// How many values there are. The number tells the reads apart.
+    /// How many values there are, and the newest one. The number tells the reads apart.
     Read(u64),
 }
 
@@ -133,6 +133,8 @@ pub enum Told {
         read: u64,
         /// How many values there were.
         length: usize,
+        /// The last of them.
+        newest: Option<u64>,
     },
     /// Nobody could say: nothing was read.
     ReadRefused {
@@ -249,7 +251,8 @@ impl Service for Clerk {
             }
             ServiceInput::ReadReady { id } => {
                 if let Some(read) = self.reads.remove(&id) {
-                    out.push(ServiceOutput::Reply(Told::Read { read, length }));
+                    let newest = ledger.values.last().copied();
+                    out.push(ServiceOutput::Reply(Told::Read { read, length, newest }));
                 }
             }
             ServiceInput::ReadRefused { id, .. } => {

@@ -12,6 +12,7 @@
 //! A run is a function of its seed. A failure prints a [`Report`] with the line that replays it, after it was made
 //! as small as it gets.
 
+mod judged;
 pub mod kv;
 pub mod labs;
 pub mod ledger;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quorate_checker::models::kv::{Input, Output};
 use quorate_checker::models::{Kv, register};
-use quorate_checker::{Answer as Verdict, ClientId, History, Limits, Nanos, OpId, Value, check};
+use quorate_checker::{ClientId, History, Nanos, OpId, Value};
 use quorate_clerk::{Answer, Ask, AskId};
 use quorate_contracts::{NodeId, Random, RequestId, StateMachine, Time};
 use quorate_etcd::messages::etcdserverpb as pb;
@@ -19,7 +19,7 @@ use quorate_raft::{Limits as RaftLimits, Timing};
 use quorate_sim::{NetworkOptions, StoreOptions, World, WorldOptions};
 
 use super::clients::{Clients, Who};
-use crate::{Failure, Report, RunOptions, Summary, guarded};
+use crate::{Failure, Report, RunOptions, Summary, guarded, judged};
 
 /// The catalogue's name.
 pub const NAME: &str = "kv-lab";
@@ -480,18 +480,8 @@ impl Lab {
         Ok(())
     }
 
-    fn check_history(&mut self) -> Checked {
-        let verdict = check(
-            &Kv { missing: Value::Text("".into()) },
-            &self.history,
-            &Limits::steps(2_000_000),
-        );
-        if verdict.answer != Verdict::NotLinearizable {
-            return Ok(());
-        }
-        let why =
-            verdict.breaches().map(|(part, breach)| format!("{:?}: {}", part.key, breach.why));
-        Err(Failure::safety("linearizable", why.collect::<Vec<_>>().join("; ")))
+    fn check_history(&self) -> Checked {
+        judged::linearizable(&Kv { missing: Value::Text("".into()) }, &self.history)
     }
 
     /// A thousand appends, one after the other, three to a heartbeat at least.

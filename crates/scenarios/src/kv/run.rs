@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_checker::models::Kv;
-use quorate_checker::{Answer, Limits, check};
 use quorate_contracts::{NodeId, Random, RequestId, StateMachine, Time};
 use quorate_etcd::messages::etcdserverpb as pb;
 use quorate_etcd::prefix_end;
@@ -18,14 +17,12 @@ use super::work::{Work, log_key};
 use super::{NAME, Planted, STORM};
 use crate::raft::plan::{self, Deed, Planned};
 use crate::raft::weather::Weather;
-use crate::{Failure, Report, Summary};
+use crate::{Failure, Report, Summary, judged};
 
 /// How long recovery may take once faults have stopped.
 const CALM_MAX: Duration = Duration::from_secs(200);
 /// How finely the clients' side is driven.
 const LOOK: Duration = Duration::from_millis(2);
-/// Steps of the model that the check of one run may take.
-const CHECK_STEPS: u64 = 5_000_000;
 
 pub(super) struct Run {
     seed: u64,
@@ -186,13 +183,7 @@ impl Run {
         self.check_appends(store)?;
         self.check_leased(store)?;
         self.check_chronicle(store)?;
-        let verdict = check(&Kv::default(), &self.work.history, &Limits::steps(CHECK_STEPS));
-        if verdict.answer == Answer::NotLinearizable {
-            let why =
-                verdict.breaches().map(|(part, breach)| format!("{:?}: {}", part.key, breach.why));
-            return Err(Failure::safety("linearizable", why.collect::<Vec<_>>().join("; ")));
-        }
-        Ok(())
+        judged::linearizable(&Kv::default(), &self.work.history)
     }
 
     /// Each append is there once, in order: a key's version counts its writes, and its value is the last one's number.

@@ -2,11 +2,13 @@
 //!
 //! Each seed draws its weather (`weather`: which faults are on and how strong) and then everything that will be done
 //! (`plan`). Safety is checked after every step; then the faults stop, and liveness is demanded: one leader,
-//! equal logs, equal states, every value that was acknowledged, and new ones written within a bounded time (`run`). A
+//! equal logs, equal states, every value that was acknowledged, and new ones written within a bounded time (`run`); and the
+//! checker must find what clients were told linearizable (`seen`). A
 //! run that fails is made smaller (`shrinking`).
 
 pub(crate) mod plan;
 mod run;
+mod seen;
 mod shrinking;
 pub(crate) mod weather;
 

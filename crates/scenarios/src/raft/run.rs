@@ -7,6 +7,7 @@ use quorate_contracts::{NodeId, StateMachine, Time};
 use quorate_sim::{MessageFault, NetworkOptions, StoreOptions, World};
 
 use super::plan::{self, Deed, Planned, TICK};
+use super::seen::Seen;
 use super::weather::Weather;
 use super::{NAME, STORM};
 use crate::ledger::{Ask, Clerk, Ledger, Told};
@@ -37,6 +38,8 @@ pub(super) struct Run {
     reads: BTreeMap<u64, usize>,
     /// Values that a clerk did not take.
     refused: BTreeSet<u64>,
+    /// For the checker.
+    seen: Seen,
 }
 
 impl Run {
@@ -57,12 +60,14 @@ impl Run {
             told_length: 0,
             reads: BTreeMap::new(),
             refused: BTreeSet::new(),
+            seen: Seen::default(),
         }
     }
 
     pub(super) fn run(&mut self) -> Result<(), Failure> {
         self.storm()?;
-        self.calm()
+        self.calm()?;
+        self.seen.judge()
     }
 
     /// The mishaps that befell messages, if they were recorded.
@@ -96,6 +101,7 @@ impl Run {
     fn write(&mut self, node: NodeId, value: u64) -> Result<(), Failure> {
         self.world.say(Some(node), || format!("is asked to write {value}"));
         self.asked.insert(value);
+        self.seen.writes(self.world.now(), node, value);
         self.world.request(node, Ask::Write(value))?;
         Ok(())
     }
@@ -103,6 +109,7 @@ impl Run {
     fn read(&mut self, node: NodeId, read: u64) -> Result<(), Failure> {
         self.world.say(Some(node), || format!("is asked for read {read}"));
         self.reads.insert(read, self.told_length);
+        self.seen.reads(self.world.now(), node, read);
         self.world.request(node, Ask::Read(read))?;
         Ok(())
     }
@@ -110,16 +117,23 @@ impl Run {
     fn collect(&mut self) -> Result<(), Failure> {
         for (node, told) in self.world.take_replies() {
             self.world.say(Some(node), || format!("tells {told:?}"));
+            let now = self.world.now();
             match told {
                 Told::Written { value, length } => {
+                    self.seen.written(now, value);
                     self.acknowledged.insert(value);
                     self.told_length = self.told_length.max(length);
                 }
-                Told::Read { read, length } => self.read_found(node, read, length)?,
+                Told::Read { read, length, newest } => {
+                    self.seen.read(now, read, newest);
+                    self.read_found(node, read, length)?;
+                }
                 Told::WriteRefused { value } => {
+                    self.seen.write_refused(now, value);
                     self.refused.insert(value);
                 }
                 Told::ReadRefused { read } => {
+                    self.seen.read_refused(now, read);
                     self.reads.remove(&read);
                 }
             }
@@ -127,7 +141,7 @@ impl Run {
         Ok(())
     }
 
-    /// Linearizable reads (RAFT-21), in O(1): the ledger only grows, so a read must find at least as much as anybody
+    /// Linearizable reads (RAFT-21), at the moment and in O(1) (`seen` has the whole history judged in the end): the ledger only grows, so a read must find at least as much as anybody
     /// had been told of when it began, by a write or by a read.
     fn read_found(&mut self, node: NodeId, read: u64, length: usize) -> Result<(), Failure> {
         let floor = self.reads.remove(&read).unwrap_or(0);

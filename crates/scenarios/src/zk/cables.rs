@@ -15,8 +15,8 @@ use super::history::ClientId;
 /// What comes out at a client's end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Arrived {
-    /// The connection is made.
-    Made,
+    /// The connection to this server is made.
+    Made(NodeId),
     /// A packet, without its length.
     Packet(Bytes),
     /// The connection is gone.
@@ -116,7 +116,7 @@ impl Cables {
             connection,
             ClientRequest::Opened { connection, peer, port, certificate, secret },
         );
-        self.carry_down(now, connection, Arrived::Made);
+        self.carry_down(now, connection, Arrived::Made(server));
     }
 
     /// A client sends a packet.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_contracts::{Random, Time};
+use quorate_contracts::{NodeId, Random, Time};
 use quorate_zk::command::{AclEntry, CreateMode, Op};
 use quorate_zk::tree::{anyone, perms};
 use quorate_zk::wire::{
@@ -13,6 +13,7 @@ use quorate_zk::wire::{
 };
 
 use super::history::{ClientId, History, Watch};
+use super::seen::{Answerer, Op as Seen, counted};
 use crate::Failure;
 
 /// The session timeout that is asked for.
@@ -29,6 +30,15 @@ pub(super) const COUNTER: &str = "/counter";
 const QUEUE: &str = "/queue";
 const READY: &str = "/ready";
 const CONFIG: [&str; 3] = ["/c0", "/c1", "/c2"];
+
+/// ZooKeeper's numbers of refusals.
+mod error {
+    pub(super) const NO_NODE: i32 = -101;
+    pub(super) const BAD_VERSION: i32 = -103;
+    pub(super) const NODE_EXISTS: i32 = -110;
+    pub(super) const SESSION_EXPIRED: i32 = -112;
+    pub(super) const SESSION_MOVED: i32 = -118;
+}
 
 /// What a request was, and what its answer will be held against.
 #[derive(Clone, Debug)]
@@ -65,6 +75,8 @@ struct InFlight {
     asked: Asked,
     /// What had been told to anybody when it was sent.
     floor: i64,
+    /// What the checker is to be told of.
+    seen: Option<Seen>,
 }
 
 /// What the client wants done.
@@ -99,6 +111,8 @@ pub(super) struct Client {
     pub(super) id: ClientId,
     random: Random,
     phase: Phase,
+    /// Who serves it, or did last.
+    server: NodeId,
     session: i64,
     password: [u8; 16],
     last_zxid: i64,
@@ -131,6 +145,7 @@ impl Client {
             id,
             random,
             phase: Phase::Away,
+            server: NodeId(0),
             session: 0,
             password: [0; 16],
             last_zxid: 0,
@@ -169,8 +184,8 @@ impl Client {
     }
 
     /// A connection is made: the first packet says who it is.
-    pub(super) fn connected(&mut self, now: Time) {
-        self.phase = Phase::Greeting;
+    pub(super) fn connected(&mut self, now: Time, server: NodeId) {
+        (self.phase, self.server) = (Phase::Greeting, server);
         self.heard = now;
         let request = ConnectRequest {
             last_zxid_seen: self.last_zxid,
@@ -185,8 +200,10 @@ impl Client {
     /// The connection is gone: what was asked may have happened or not.
     pub(super) fn lost(&mut self, history: &mut History) {
         self.phase = Phase::Away;
-        let unknown = self.in_flight.drain(..).filter(|f| matches!(f.asked, Asked::Increment));
-        history.perhaps_incremented += unknown.count() as i32;
+        for InFlight { asked, seen, .. } in self.in_flight.drain(..) {
+            history.perhaps_incremented += i32::from(matches!(asked, Asked::Increment));
+            seen.into_iter().for_each(|seen| history.seen.unknown(seen));
+        }
         self.reading = Reading::default();
         self.wishes.push(Wish::Connect);
     }
@@ -217,13 +234,13 @@ impl Client {
         }
     }
 
-    fn ask_something(&mut self, history: &History) {
+    fn ask_something(&mut self, history: &mut History) {
         let floor = history.floor();
         if self.id == ClientId(0) {
-            return self.configure(floor);
+            return self.configure(floor, history);
         }
         match self.random.below(12) {
-            0..=2 => self.set(floor),
+            0..=2 => self.set(floor, history),
             3 => {
                 let op = create("/queue/n-", b"", CreateMode::PersistentSequential);
                 self.write(Asked::Number, floor, opcode::CREATE2, &op);
@@ -239,14 +256,14 @@ impl Client {
                     &create(&path, b"", CreateMode::Ephemeral),
                 );
             }
-            5 => self.increment(floor),
-            6 => self.get(COUNTER.to_string(), false, floor),
-            7 => self.write(Asked::Sync, floor, opcode::SYNC, &Op::Sync { path: "/" }),
-            8 => self.read_configuration(floor),
+            5 => self.increment(floor, history),
+            6 => self.get(COUNTER.to_string(), false, floor, history),
+            7 => self.sync_and_get(floor, history),
+            8 => self.read_configuration(floor, history),
             _ => {
                 let path = self.any_node();
                 let watch = self.random.chance_ppm(300_000);
-                self.get(path, watch, floor);
+                self.get(path, watch, floor, history);
             }
         }
     }
@@ -255,24 +272,41 @@ impl Client {
         NODES[self.random.below(NODES.len() as u64) as usize].to_string()
     }
 
-    fn set(&mut self, floor: i64) {
+    fn set(&mut self, floor: i64, history: &mut History) {
         self.values += 1;
         let (path, value) = (self.any_node(), format!("{}-{}", self.id.0, self.values));
         let asked = Asked::Set { path: path.clone(), value: value.clone() };
         let op = Op::SetData { path: &path, data: Some(value.as_bytes()), version: -1 };
         self.write(asked, floor, opcode::SET_DATA, &op);
+        self.seen_as(history.seen.sets(self.id, &path, &value));
     }
 
-    fn increment(&mut self, floor: i64) {
+    fn increment(&mut self, floor: i64, history: &mut History) {
         let Some(version) = self.counter else {
-            return self.get(COUNTER.to_string(), false, floor);
+            return self.get(COUNTER.to_string(), false, floor, history);
         };
         // The data stays as it is: the version counts.
         let op = Op::SetData { path: COUNTER, data: Some(b""), version };
         self.write(Asked::Increment, floor, opcode::SET_DATA, &op);
+        self.seen_as(history.seen.increments(self.id, version));
     }
 
-    fn get(&mut self, path: String, watch: bool, floor: i64) {
+    fn get(&mut self, path: String, watch: bool, floor: i64, history: &mut History) {
+        let seen = history.seen.reads(self.id, &path, false);
+        self.look(path, watch, floor);
+        self.seen_as(seen);
+    }
+
+    /// ZK-8: what is read on the heels of a `sync` is up to date.
+    fn sync_and_get(&mut self, floor: i64, history: &mut History) {
+        let path = if self.random.below(3) == 0 { COUNTER.to_string() } else { self.any_node() };
+        let seen = history.seen.reads(self.id, &path, true);
+        self.write(Asked::Sync, floor, opcode::SYNC, &Op::Sync { path: "/" });
+        self.look(path, false, floor);
+        self.seen_as(seen);
+    }
+
+    fn look(&mut self, path: String, watch: bool, floor: i64) {
         let body = path.clone();
         self.ask(Asked::Get { path, watch }, floor, opcode::GET_DATA, |out| {
             out.str(&body);
@@ -280,8 +314,15 @@ impl Client {
         });
     }
 
+    /// What was asked last is for the checker, as this.
+    fn seen_as(&mut self, seen: Seen) {
+        if let Some(asked) = self.in_flight.back_mut() {
+            asked.seen = Some(seen);
+        }
+    }
+
     /// ZK-12: the configuration is changed with the ready file away, all in one pipeline.
-    fn configure(&mut self, floor: i64) {
+    fn configure(&mut self, floor: i64, history: &mut History) {
         if !self.in_flight.is_empty() || self.random.chance_ppm(800_000) {
             return;
         }
@@ -292,13 +333,14 @@ impl Client {
         for path in CONFIG {
             let op = Op::SetData { path, data: Some(value.as_bytes()), version: -1 };
             self.write(Asked::Configure, floor, opcode::SET_DATA, &op);
+            self.seen_as(history.seen.sets(self.id, path, &value));
         }
         let ready = create(READY, value.as_bytes(), CreateMode::Persistent);
         self.write(Asked::Configure, floor, opcode::CREATE2, &ready);
     }
 
     /// ZK-12: who watches the ready file, and is told nothing, has read one configuration.
-    fn read_configuration(&mut self, floor: i64) {
+    fn read_configuration(&mut self, floor: i64, history: &mut History) {
         if self.in_flight.iter().any(|f| matches!(f.asked, Asked::Configuration { .. })) {
             return;
         }
@@ -307,6 +349,9 @@ impl Client {
                 out.str(path);
                 out.bool(step == 0);
             });
+            if step > 0 {
+                self.seen_as(history.seen.reads(self.id, path, false));
+            }
         }
     }
 
@@ -317,7 +362,7 @@ impl Client {
     fn ask(&mut self, asked: Asked, floor: i64, opcode: i32, body: impl FnOnce(&mut JuteWriter)) {
         let xid = self.next_xid;
         self.next_xid += 1;
-        self.in_flight.push_back(InFlight { xid, asked, floor });
+        self.in_flight.push_back(InFlight { xid, asked, floor, seen: None });
         self.send(xid, opcode, body);
     }
 
@@ -414,17 +459,48 @@ impl Client {
             _ => {}
         }
         history.answers += 1;
-        let Some(InFlight { xid, asked, floor }) = self.in_flight.pop_front() else {
+        let Some(InFlight { xid, asked, floor, seen }) = self.in_flight.pop_front() else {
             return Err(self.out_of_order(header.xid, None));
         };
         if xid != header.xid {
             return Err(self.out_of_order(header.xid, Some(xid)));
         }
         self.saw(header.zxid.0)?;
+        if let Some(seen) = seen {
+            self.record(seen, &asked, header, input.clone(), history)?;
+        }
         if header.error != 0 {
             return self.refused(&asked, header.error, history);
         }
         self.told(asked, header.zxid.0, floor, &mut input, history)
+    }
+
+    /// Tells the checker of an answer.
+    fn record(
+        &self,
+        seen: Seen,
+        asked: &Asked,
+        header: ReplyHeader,
+        mut body: JuteReader<'_>,
+        history: &mut History,
+    ) -> Result<(), Failure> {
+        let by = Answerer { server: self.server, zxid: header.zxid.0 };
+        match (asked, header.error) {
+            (Asked::Get { .. } | Asked::Configuration { .. }, 0) => {
+                let data = body.buffer().map_err(|e| self.nonsense(&e))?;
+                let stat = body.stat().map_err(|e| self.nonsense(&e))?;
+                let is_counter = matches!(asked, Asked::Get { path, .. } if path == COUNTER);
+                let value =
+                    if is_counter { counted(stat.version) } else { text(data).as_str().into() };
+                history.seen.found(seen, value, by);
+            }
+            (Asked::Increment, error::BAD_VERSION) => history.seen.swapped(seen, false, by),
+            (Asked::Increment, 0) => history.seen.swapped(seen, true, by),
+            (_, 0) => history.seen.done(seen, by),
+            (_, error::SESSION_EXPIRED | error::SESSION_MOVED) => history.seen.unknown(seen),
+            _ => history.seen.refused(seen),
+        }
+        Ok(())
     }
 
     /// ZK-6.
@@ -464,26 +540,21 @@ impl Client {
 
     /// A refusal that makes sense, or not.
     fn refused(&mut self, asked: &Asked, error: i32, history: &mut History) -> Result<(), Failure> {
-        const NO_NODE: i32 = -101;
-        const BAD_VERSION: i32 = -103;
-        const NODE_EXISTS: i32 = -110;
-        const SESSION_EXPIRED: i32 = -112;
-        const SESSION_MOVED: i32 = -118;
         match (asked, error) {
-            (_, SESSION_EXPIRED | SESSION_MOVED) => {
+            (_, error::SESSION_EXPIRED | error::SESSION_MOVED) => {
                 if matches!(asked, Asked::Increment) {
                     history.perhaps_incremented += 1;
                 }
                 self.hang_up(history);
             }
-            (Asked::Increment, BAD_VERSION) => self.counter = None,
+            (Asked::Increment, error::BAD_VERSION) => self.counter = None,
             // The ready file is away.
-            (Asked::Configuration { step: 0 }, NO_NODE) => {
+            (Asked::Configuration { step: 0 }, error::NO_NODE) => {
                 self.reading = Reading { generation: None, ..Reading::default() };
             }
-            (Asked::Configuration { .. } | Asked::Get { .. }, NO_NODE)
-            | (Asked::Configure, NODE_EXISTS | NO_NODE) => {}
-            (Asked::Prepare, NODE_EXISTS) => self.prepare_answered(),
+            (Asked::Configuration { .. } | Asked::Get { .. }, error::NO_NODE)
+            | (Asked::Configure, error::NODE_EXISTS | error::NO_NODE) => {}
+            (Asked::Prepare, error::NODE_EXISTS) => self.prepare_answered(),
             _ => {
                 let what = format!("{:?} was told {error} of {asked:?}", self.id);
                 return Err(Failure::safety("ZK-3: refusals make sense", what));

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::seen::Seen;
 use crate::Failure;
 
 /// A client of the scenario.
@@ -49,6 +50,8 @@ pub(super) struct History {
     pub(super) events: u64,
     /// Sessions that clients were told are over.
     pub(super) expired: u64,
+    /// For the checker.
+    pub(super) seen: Seen,
 }
 
 fn broken<T>(property: &str, what: String) -> Result<T, Failure> {
@@ -154,7 +157,7 @@ impl History {
                 return broken("ZK-12: the event before its effect", what);
             }
         }
-        Ok(())
+        self.seen.judge()
     }
 }
 

@@ -3,13 +3,14 @@
 //!
 //! What clients are told is held against ZooKeeper's promises (`history`, `client`): one order of writes (ZK-5), a
 //! client's own order (ZK-6), no reads backwards (ZK-7), sync (ZK-8), sequence numbers (ZK-2), versions (ZK-3), the event
-//! before its effect (ZK-12). Raft's own properties are checked after every step as in the raft scenario. Then the faults
+//! before its effect (ZK-12). In the end the checker judges the histories of the data (`seen`). Raft's own properties are checked after every step as in the raft scenario. Then the faults
 //! stop: everybody is served again, all trees are equal, no watch was lost, ephemeral znodes are there exactly if their
 //! session is (ZK-11).
 
 mod cables;
 mod client;
 mod history;
+mod seen;
 
 use std::time::Duration;
 
@@ -118,6 +119,7 @@ impl Run {
     }
 
     fn act(&mut self, now: Time) {
+        self.history.seen.clock(now);
         for nth in 0..CLIENTS {
             if self.act_at[nth] <= now {
                 self.act_at[nth] = now + Duration::from_millis(self.pace.between(1, 40));
@@ -129,10 +131,11 @@ impl Run {
 
     fn arrived(&mut self, id: ClientId, arrived: Arrived) -> Result<(), Failure> {
         let now = self.world.now();
+        self.history.seen.clock(now);
         let client = &mut self.clients[id.0];
         match arrived {
             Arrived::Wanted => self.cables.connect(&self.world, id),
-            Arrived::Made => client.connected(now),
+            Arrived::Made(server) => client.connected(now, server),
             Arrived::Gone => client.lost(&mut self.history),
             Arrived::Packet(packet) => client.received(now, &packet, &mut self.history)?,
         }
