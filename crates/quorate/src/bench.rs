@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use crate::failover::Failover;
 use crate::failure::{Done, Failure, Kind, say, tell};
 use crate::groups::Groups;
+use crate::servers::Servers;
 
 /// Measure a running cluster
 #[derive(Subcommand)]
@@ -43,14 +44,8 @@ pub(crate) enum Bench {
   quorate bench zk --clients 100
   quorate bench zk --clients 24 --in-flight 32 --size 1024 --reads 90 --json")]
 pub(crate) struct Zk {
-    /// Servers; clients are spread over them
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:2181,127.0.0.1:2182,127.0.0.1:2183"
-    )]
-    servers: Vec<String>,
+    #[command(flatten)]
+    servers: Servers,
 
     /// How many clients
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -121,7 +116,8 @@ impl Bench {
 impl Zk {
     /// The znodes that the load reads and writes.
     fn prepare(&self) -> Result<(), quorate_client::ClientError> {
-        let mut connection = Connection::connect(&self.servers, Duration::from_secs(10))?;
+        let mut connection =
+            Connection::connect(&self.servers.zookeeper(), Duration::from_secs(10))?;
         let data = vec![b'x'; self.size];
         for path in std::iter::once(ROOT.to_string()).chain((0..self.keys).map(key)) {
             match connection.create(&path, &data, CreateMode::Persistent) {
@@ -141,9 +137,9 @@ impl Zk {
         let histogram = Histogram::new_with_bounds(1, 600_000_000, 3).map_err(io::Error::other)?;
         let measured = Measured { latencies_us: histogram, errors: 0, from };
         let measured = Rc::new(RefCell::new(measured));
-        let mut clients = Vec::new();
+        let (mut clients, servers) = (Vec::new(), self.servers.zookeeper());
         for number in 0..self.clients {
-            let server = &self.servers[number % self.servers.len()];
+            let server = &servers[number % servers.len()];
             let client = Client::connect(server, self, number as u64).await?;
             clients.push(tokio::task::spawn_local(client.run(until, measured.clone())));
         }

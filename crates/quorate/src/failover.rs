@@ -9,6 +9,7 @@ use quorate_client::{Acl, Client, CreateMode, ErrorCode, Failure as Refused, Opt
 use serde_json::json;
 
 use crate::failure::{Done, Failure, Kind, say, tell};
+use crate::servers::Servers;
 
 /// One client that writes in a loop; the longest time without an acknowledgement, and what was lost
 #[derive(Args)]
@@ -16,14 +17,8 @@ use crate::failure::{Done, Failure, Kind, say, tell};
   quorate bench failover --seconds 20        kill -9 a node meanwhile
   quorate bench failover --servers 127.0.0.1:2182,127.0.0.1:2183 --json")]
 pub(crate) struct Failover {
-    /// Servers; the client moves to another one when its own dies
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:2181,127.0.0.1:2182,127.0.0.1:2183"
-    )]
-    servers: Vec<String>,
+    #[command(flatten)]
+    servers: Servers,
 
     /// How long to write
     #[arg(long, value_name = "S", default_value_t = 10)]
@@ -57,7 +52,7 @@ impl Failover {
     }
 
     async fn measure(&self) -> Result<(Seen, Vec<u64>), Failure> {
-        let client = Client::connect(&self.servers, Options::default())
+        let client = Client::connect(&self.servers.zookeeper(), Options::default())
             .await
             .map_err(|error| failed(&error))?;
         let root = format!("/quorate-failover-{}", std::process::id());

@@ -12,6 +12,7 @@ mod import;
 mod log;
 mod node;
 mod serve;
+mod servers;
 mod sim;
 mod status;
 mod up;

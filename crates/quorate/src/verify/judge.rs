@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use quorate_checker::formats::json_lines;
 use quorate_checker::models::Kv;
 use quorate_checker::picture::Picture;
-use quorate_checker::promises::{Kept, Promise, keeps};
+use quorate_checker::promises::{Kept, Promise, keeps, serializable};
 use quorate_checker::{Answer, HistoryOf, Limits, Model, Verdict, check};
 use serde_json::json;
 
-use super::Verify;
 use super::record::{Recorded, Sequence};
+use super::{Api, Verify};
 use crate::check::breach_lines;
 use crate::failure::{Done, Failure, Kind, tell};
 
-/// What plain reads must keep (LIN-5).
+/// What ZooKeeper promises of plain reads (LIN-5). etcd promises of serializable ones that they were true once.
 const PROMISES: [Promise; 5] = [
     Promise::LinearizableWrites,
     Promise::Fifo,
@@ -34,7 +34,7 @@ struct Finding {
 pub(super) fn judge(verify: &Verify, recorded: &Recorded, took: Duration) -> Result<Done, Failure> {
     let end = Instant::now() + Duration::from_secs(verify.timeout);
     let limits = Limits { expired: &|| Instant::now() > end, ..Limits::default() };
-    let (registers, findings) = findings(recorded, &limits);
+    let (registers, findings) = findings(verify.api, recorded, &limits);
     keep(verify, &recorded.strict, &registers)?;
     report(verify, recorded, &findings, took);
     let is = |done| findings.iter().any(|finding| finding.answer == done);
@@ -48,16 +48,41 @@ pub(super) fn judge(verify: &Verify, recorded: &Recorded, took: Duration) -> Res
 }
 
 /// Everything that is checked, and the verdict on the registers.
-fn findings(recorded: &Recorded, limits: &Limits<'_>) -> (Verdict, Vec<Finding>) {
+fn findings(api: Api, recorded: &Recorded, limits: &Limits<'_>) -> (Verdict, Vec<Finding>) {
     let registers = check(&Kv::default(), &recorded.strict, limits);
-    let sequence = check(&Sequence, &recorded.sequence, limits);
-    let strict = "writes, conditional writes and synced reads are linearizable";
-    let mut findings = vec![
-        finding(strict, &Kv::default(), &recorded.strict, &registers),
-        finding("sequential znodes count up", &Sequence, &recorded.sequence, &sequence),
-        nothing_lost(recorded),
-    ];
-    findings.extend(PROMISES.map(|promise| promised(promise, &recorded.all)));
+    let strict = |what: &str| finding(what, &Kv::default(), &recorded.strict, &registers);
+    let findings = match api {
+        Api::Zookeeper => {
+            let sequence = check(&Sequence, &recorded.sequence, limits);
+            let mut findings = vec![
+                strict("writes, conditional writes and synced reads are linearizable"),
+                finding("sequential znodes count up", &Sequence, &recorded.sequence, &sequence),
+                nothing_lost(recorded),
+            ];
+            findings.extend(PROMISES.map(|promise| {
+                let kept = keeps(&Kv::default(), &recorded.all, promise);
+                promised(format!("plain reads: {promise}"), kept)
+            }));
+            findings
+        }
+        Api::Etcd => {
+            let kept = |history, promise| keeps(&Kv::default(), history, promise);
+            let strictly =
+                serializable(&recorded.transactions, Promise::StrictSerializable, limits);
+            vec![
+                strict("reads, puts and compare-and-swap are linearizable"),
+                promised(
+                    "an answer shows the state of the revision that it tells".to_owned(),
+                    kept(&recorded.strict, Promise::SessionOrder),
+                ),
+                promised("transactions are strictly serializable".to_owned(), strictly),
+                promised(
+                    "serializable reads saw what was written before".to_owned(),
+                    kept(&recorded.all, Promise::LinearizableWrites),
+                ),
+            ]
+        }
+    };
     (registers, findings)
 }
 
@@ -94,24 +119,24 @@ fn nothing_lost(recorded: &Recorded) -> Finding {
     Finding { what: "every acknowledged znode is there in the end".to_owned(), answer, details }
 }
 
-fn promised(promise: Promise, history: &HistoryOf<Kv>) -> Finding {
-    let (answer, details) = match keeps(&Kv::default(), history, promise) {
+fn promised(what: String, kept: Kept) -> Finding {
+    let (answer, details) = match kept {
         Kept::Yes => (Done::Yes, vec![]),
         Kept::Unknown(why) => (Done::Undecided, vec![why]),
         Kept::No(broken) => {
             let told = broken.into_iter().take(5);
-            (
-                Done::No,
-                told.map(|broken| format!("{}: {}", broken.key.unwrap_or_default(), broken.why))
-                    .collect(),
-            )
+            let told = told.map(|way| match way.key {
+                Some(key) => format!("{key}: {}", way.why),
+                None => way.why,
+            });
+            (Done::No, told.collect())
         }
     };
-    Finding { what: format!("plain reads: {promise}"), answer, details }
+    Finding { what, answer, details }
 }
 
 fn report(verify: &Verify, recorded: &Recorded, findings: &[Finding], took: Duration) {
-    let operations = recorded.all.operations().len() + recorded.sequence.operations().len();
+    let operations = recorded.operations();
     if verify.json {
         let checked: Vec<_> = findings
             .iter()
@@ -151,11 +176,18 @@ mod tests {
     use quorate_checker::ClientId;
     use quorate_checker::models::register::{Input, Output};
 
-    use super::super::record::{End, Recorder};
+    use quorate_checker::Value;
+    use quorate_checker::models::txn::Micro;
+
+    use super::super::record::{By, End, Recorder};
     use super::*;
 
     fn broken(recorder: &Recorder) -> Vec<String> {
-        let (_, findings) = findings(&recorder.take(), &Limits::default());
+        broken_of(Api::Zookeeper, recorder)
+    }
+
+    fn broken_of(api: Api, recorder: &Recorder) -> Vec<String> {
+        let (_, findings) = findings(api, &recorder.take(), &Limits::default());
         let broken = findings.into_iter().filter(|finding| finding.answer == Done::No);
         broken.map(|finding| finding.what).collect()
     }
@@ -201,6 +233,32 @@ mod tests {
                 "every acknowledged znode is there in the end",
                 "plain reads: fifo",
                 "plain reads: monotonic-reads"
+            ]
+        );
+    }
+
+    /// An answer that shows another state than that of its revision; and a transaction that saw half of another one.
+    #[test]
+    fn what_etcd_promises_beyond_single_keys() {
+        let recorder = Recorder::new();
+        let at = |position| By { server: None, position: Some(position) };
+        let open = recorder.invoke(ClientId(1), "r0", Input::Write(1.into()), false);
+        recorder.end(&open, &End::Returned(Output::Done), at(5));
+        let open = recorder.invoke(ClientId(1), "r1", Input::Write(2.into()), false);
+        recorder.end(&open, &End::Returned(Output::Done), at(6));
+        let open = recorder.invoke(ClientId(1), "r0", Input::Read, false);
+        recorder.end(&open, &End::Returned(Output::Value(1.into())), at(5));
+        let [a, b] = ["a", "b"].map(std::sync::Arc::<str>::from);
+        let both = vec![Micro::Write(a.clone(), 1.into()), Micro::Write(b.clone(), 2.into())];
+        let op = recorder.transact(ClientId(1), both);
+        recorder.transacted(op, &End::Returned(vec![]), at(7));
+        let op = recorder.transact(ClientId(2), vec![Micro::Read(a), Micro::Read(b)]);
+        recorder.transacted(op, &End::Returned(vec![1.into(), Value::Nil]), at(7));
+        assert_eq!(
+            broken_of(Api::Etcd, &recorder),
+            [
+                "an answer shows the state of the revision that it tells",
+                "transactions are strictly serializable"
             ]
         );
     }

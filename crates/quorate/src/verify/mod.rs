@@ -1,9 +1,12 @@
 //! `quorate verify`: a workload against a running cluster, faults if wanted, and a verdict on what the clients saw.
 
-mod clients;
+mod etcd;
 mod faults;
+mod gateway;
 mod judge;
 mod record;
+mod workload;
+mod zookeeper;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,8 +14,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use crate::failure::{Done, Failure, Kind, say};
-use clients::Workload;
+use crate::servers::Servers;
 use faults::Faults;
+use workload::Workload;
 
 /// Check a running cluster: clients write and read, and what they saw must be explainable; exits with 0, 1 or 2
 #[derive(Args)]
@@ -20,19 +24,20 @@ use faults::Faults;
   quorate verify --seconds 20                     the cluster of `quorate up`, undisturbed
   quorate verify --seconds 60 --faults local      the same, while its nodes are killed and paused
   quorate verify --servers zk1:2181,zk2:2181      any ZooKeeper; it writes below /quorate-verify-* only
+  quorate verify --api etcd --servers e1:2379     any etcd; it writes keys that begin with quorate-verify- only
 
-Checked: reads after `sync`, writes and conditional writes are linearizable; sequential znodes count up; and what ZooKeeper
-promises of plain reads (linearizable writes, FIFO, read your writes, monotonic reads, also from server to server).
+Checked of ZooKeeper: reads after `sync`, writes and conditional writes are linearizable; sequential znodes count up; and what is
+promised of plain reads (linearizable writes, FIFO, read your writes, monotonic reads, also from server to server).
+Checked of etcd: reads, puts and compare-and-swap are linearizable; each answer shows the state of the revision that it tells;
+transactions on several keys are strictly serializable; serializable reads are old at most.
 Exit codes: 0 all kept, 1 a promise was broken, 2 undecided, 69 no server answers.")]
 pub(crate) struct Verify {
-    /// Servers that speak ZooKeeper's protocol
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:2181,127.0.0.1:2182,127.0.0.1:2183"
-    )]
-    servers: Vec<String>,
+    #[command(flatten)]
+    servers: Servers,
+
+    /// What the servers speak
+    #[arg(long, value_name = "API", default_value = "zookeeper")]
+    api: Api,
 
     /// How long to write and read
     #[arg(long, value_name = "S", default_value_t = 10)]
@@ -42,7 +47,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1000))]
     clients: u64,
 
-    /// Znodes that they write and read
+    /// Znodes or keys that they write and read
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10000))]
     keys: u64,
 
@@ -75,6 +80,15 @@ pub(crate) struct Verify {
     json: bool,
 }
 
+/// What a cluster speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Api {
+    /// ZooKeeper's protocol
+    Zookeeper,
+    /// etcd's key/value API, by its JSON gateway
+    Etcd,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum WhoseFaults {
     /// Nobody's
@@ -90,14 +104,18 @@ impl Verify {
             WhoseFaults::Local => Some(Faults::prepare(&self.dir, self.seed)?),
         };
         let workload = Workload {
-            servers: self.servers.clone(),
+            api: self.api,
+            servers: match self.api {
+                Api::Zookeeper => self.servers.zookeeper(),
+                Api::Etcd => self.servers.etcd(),
+            },
             clients: self.clients,
             keys: self.keys,
             duration: Duration::from_secs(self.seconds),
             seed: self.seed,
         };
         say(&format!(
-            "{} clients, {} znodes, {} s{}",
+            "{} clients, {} keys, {} s{}",
             self.clients,
             self.keys,
             self.seconds,

@@ -1,12 +1,10 @@
-//! What the clients saw: one history for the strict promise, one for the weaker ones, one of the sequential znodes.
+//! What the clients saw: one history for the strict promise, one for the weaker ones, one of the sequential znodes, one of transactions.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use quorate_checker::models::{kv, register};
-use quorate_checker::{ClientId, History, HistoryOf, Model, Nanos, OpId, Step};
-
-use quorate_checker::models::Kv;
+use quorate_checker::models::{Kv, Txn, kv, register, txn};
+use quorate_checker::{ClientId, History, HistoryOf, Model, Nanos, OpId, Outcome, Position, Step};
 
 /// Sequential znodes below one parent: each gets a number greater than all before. Numbers may be left out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,10 +39,12 @@ impl Model for Sequence {
 /// All that was recorded.
 #[derive(Default)]
 pub(crate) struct Recorded {
-    /// Writes, conditional writes, and reads after `sync`.
+    /// Writes, conditional writes, and reads that must be up to date.
     pub(crate) strict: HistoryOf<Kv>,
-    /// The same, and plain reads.
+    /// The same, and reads that may be old.
     pub(crate) all: HistoryOf<Kv>,
+    /// Transactions on several keys.
+    pub(crate) transactions: HistoryOf<Txn>,
     /// Sequential creates.
     pub(crate) sequence: History<(), u64>,
     /// Acknowledged sequential znodes that were not there in the end.
@@ -54,18 +54,41 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
+    /// How many operations there were.
+    pub(crate) fn operations(&self) -> usize {
+        self.all.operations().len()
+            + self.sequence.operations().len()
+            + self.transactions.operations().len()
+    }
+
     /// Operations that were answered.
     pub(crate) fn acknowledged(&self) -> usize {
-        let all = self.all.operations().iter().filter(|o| o.outcome.output().is_some()).count();
-        all + self.sequence.operations().iter().filter(|o| o.outcome.output().is_some()).count()
+        self.count(Ended::Returned)
     }
 
     /// Operations of unknown outcome.
     pub(crate) fn unknown(&self) -> usize {
-        let is_unknown =
-            |outcome: &quorate_checker::Outcome<_>| *outcome == quorate_checker::Outcome::Unknown;
-        self.all.operations().iter().filter(|o| is_unknown(&o.outcome)).count()
+        self.count(Ended::Unknown)
     }
+
+    fn count(&self, ended: Ended) -> usize {
+        count(&self.all, ended) + count(&self.sequence, ended) + count(&self.transactions, ended)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Returned,
+    Unknown,
+}
+
+fn count<I, O>(history: &History<I, O>, ended: Ended) -> usize {
+    let is = |outcome: &Outcome<O>| match outcome {
+        Outcome::Returned(_) => ended == Ended::Returned,
+        Outcome::Unknown => ended == Ended::Unknown,
+        Outcome::Refused => false,
+    };
+    history.operations().iter().filter(|operation| is(&operation.outcome)).count()
 }
 
 /// The recorder, shared by the clients. Times are taken while it is held, so that their order is that of the events.
@@ -88,6 +111,19 @@ pub(crate) enum End<O> {
     Unknown,
 }
 
+/// Who answered, and where in its order of changes the answer stands, if that is known.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct By<'a> {
+    pub(crate) server: Option<&'a str>,
+    pub(crate) position: Option<u64>,
+}
+
+impl<'a> From<Option<&'a str>> for By<'a> {
+    fn from(server: Option<&'a str>) -> Self {
+        Self { server, position: None }
+    }
+}
+
 impl Recorder {
     pub(crate) fn new() -> Self {
         Self { recorded: Arc::new(Mutex::new(Recorded::default())), start: Instant::now() }
@@ -106,12 +142,22 @@ impl Recorder {
         Open { all: recorded.all.invoke(client, now, input), strict }
     }
 
-    pub(crate) fn end(&self, open: &Open, end: &End<register::Output>, server: Option<&str>) {
-        let (now, mut recorded) = self.hold();
-        tell(&mut recorded.all, open.all, now, end, server);
+    pub(crate) fn end<'a>(&self, open: &Open, end: &End<register::Output>, by: impl Into<By<'a>>) {
+        let ((now, mut recorded), by) = (self.hold(), by.into());
+        tell(&mut recorded.all, open.all, now, end, by);
         if let Some(strict) = open.strict {
-            tell(&mut recorded.strict, strict, now, end, server);
+            tell(&mut recorded.strict, strict, now, end, by);
         }
+    }
+
+    pub(crate) fn transact(&self, client: ClientId, input: txn::Input) -> OpId {
+        let (now, mut recorded) = self.hold();
+        recorded.transactions.invoke(client, now, input)
+    }
+
+    pub(crate) fn transacted(&self, op: OpId, end: &End<txn::Output>, by: By<'_>) {
+        let (now, mut recorded) = self.hold();
+        tell(&mut recorded.transactions, op, now, end, by);
     }
 
     pub(crate) fn create(&self, client: ClientId) -> OpId {
@@ -121,7 +167,7 @@ impl Recorder {
 
     pub(crate) fn created(&self, op: OpId, end: &End<u64>, server: Option<&str>) {
         let (now, mut recorded) = self.hold();
-        tell(&mut recorded.sequence, op, now, end, server);
+        tell(&mut recorded.sequence, op, now, end, server.into());
     }
 
     /// A fault, to be seen in the pictures.
@@ -129,6 +175,7 @@ impl Recorder {
         let (now, mut recorded) = self.hold();
         recorded.strict.note(now, text);
         recorded.all.note(now, text);
+        recorded.transactions.note(now, text);
     }
 
     pub(crate) fn with(&self, change: impl FnOnce(&mut Recorded)) {
@@ -146,20 +193,17 @@ impl Recorder {
     }
 }
 
-fn tell<I, O: Clone>(
-    history: &mut History<I, O>,
-    op: OpId,
-    now: Nanos,
-    end: &End<O>,
-    server: Option<&str>,
-) {
+fn tell<I, O: Clone>(history: &mut History<I, O>, op: OpId, now: Nanos, end: &End<O>, by: By<'_>) {
     match end {
         End::Returned(output) => history.returned(op, now, output.clone()),
         End::Refused => history.refused(op, now),
         End::Unknown => history.unknown(op, now),
     }
-    if let Some(server) = server {
+    if let Some(server) = by.server {
         history.served_by(op, server);
+    }
+    if let Some(position) = by.position {
+        history.stands_at(op, Position(position));
     }
 }
 

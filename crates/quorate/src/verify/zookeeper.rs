@@ -1,4 +1,4 @@
-//! The workload: clients that write unique values, read them plainly and after `sync`, write on condition, and create sequential
+//! The workload on ZooKeeper's protocol: clients that write unique values, read them plainly and after `sync`, write on condition, and create sequential
 //! znodes, each with a session of its own.
 
 use std::sync::Arc;
@@ -10,23 +10,12 @@ use quorate_checker::{ClientId, Value};
 use quorate_client::{Acl, Client, CreateMode, ErrorCode, Failure as Refused, Options, Stat};
 use quorate_contracts::Random;
 
-use super::faults::Faults;
-use super::record::{End, Recorded, Recorder};
-use crate::failure::{Failure, Kind, say};
-
-/// What to do.
-pub(crate) struct Workload {
-    pub(crate) servers: Vec<String>,
-    pub(crate) clients: u64,
-    pub(crate) keys: u64,
-    pub(crate) duration: Duration,
-    pub(crate) seed: u64,
-}
+use super::record::{End, Recorder};
+use super::workload::{REST_MAX_US, Workload, unreachable};
+use crate::failure::{Failure, say};
 
 /// A client's request is refused if no server takes it for so long.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Clients rest a random time below this between operations: a cluster under full load is another test.
-const REST_MAX_US: u64 = 4000;
 
 /// One client at work.
 struct Worker {
@@ -42,85 +31,68 @@ struct Worker {
     seen: Vec<Option<(i64, i32)>>,
 }
 
-impl Workload {
-    pub(crate) fn run(&self, faults: Option<Faults>) -> Result<Recorded, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| failed(&error))?;
-        let recorder = Recorder::new();
-        let faults = faults.map(|faults| faults.begin(recorder.clone(), self.duration));
-        let done = runtime.block_on(self.work(&recorder));
-        // Whatever happened, no node is left paused or dead.
-        let made = faults.map(|faults| faults.finish()).transpose();
-        let root = done?;
-        let made = made?.unwrap_or(0);
-        runtime.block_on(self.look_at_the_end(&root, &recorder))?;
-        recorder.with(|recorded| recorded.faults = made);
-        Ok(recorder.take())
-    }
-
-    async fn work(&self, recorder: &Recorder) -> Result<Arc<str>, Failure> {
-        let setup = self.connect(0).await?;
-        let root: Arc<str> = format!("/quorate-verify-{}", std::process::id()).into();
-        set_up(&setup, &root, self.keys).await.map_err(|error| failed(&error))?;
-        let values = Arc::new(AtomicI64::new(1));
-        let mut workers = Vec::new();
-        for id in 1..=self.clients {
-            workers.push(Worker {
-                id: ClientId(id),
-                client: self.connect(id as usize).await?,
-                root: root.clone(),
-                keys: self.keys,
-                recorder: recorder.clone(),
-                random: Random::new(self.seed).derive(&format!("client {id}")),
-                values: values.clone(),
-                seen: vec![None; self.keys as usize],
-            });
-        }
-        let end = Instant::now() + self.duration;
-        let tasks: Vec<_> =
-            workers.into_iter().map(|worker| tokio::spawn(worker.run(end))).collect();
-        for task in tasks {
-            task.await.map_err(|error| failed(&error))?;
-        }
-        let _ = setup.close().await;
-        Ok(root)
-    }
-
-    /// A session; each client begins with another server.
-    async fn connect(&self, first: usize) -> Result<Client, Failure> {
-        let mut servers = self.servers.clone();
-        let count = servers.len().max(1);
-        servers.rotate_left(first % count);
-        let options = Options { patience: PATIENCE, ..Options::default() };
-        Client::connect(&servers, options).await.map_err(|error| failed(&error))
-    }
-
-    /// Everybody is well again: what was acknowledged must be there, and the last values must be readable.
-    async fn look_at_the_end(&self, root: &str, recorder: &Recorder) -> Result<(), Failure> {
-        let client = self.connect(0).await?;
-        let id = ClientId(self.clients + 1);
-        for key in 0..self.keys {
-            read_strictly(&client, id, root, key, recorder).await;
-        }
-        client.sync(root).await.map_err(|error| failed(&error))?;
-        let (names, _) =
-            client.children(&format!("{root}/seq")).await.map_err(|error| failed(&error))?;
-        let there: std::collections::BTreeSet<_> =
-            names.iter().filter_map(|name| number_of(name)).collect();
-        recorder.with(|recorded| {
-            let acknowledged =
-                recorded.sequence.operations().iter().filter_map(|o| o.outcome.output());
-            recorded.lost =
-                acknowledged.copied().filter(|number| !there.contains(number)).collect();
+/// Works until the time is over. Gives the znode below which everything is.
+pub(super) async fn work(workload: &Workload, recorder: &Recorder) -> Result<Arc<str>, Failure> {
+    let setup = connect(workload, 0).await?;
+    let root: Arc<str> = workload.place("/").into();
+    set_up(&setup, &root, workload.keys).await.map_err(|error| unreachable(&error))?;
+    let values = Arc::new(AtomicI64::new(1));
+    let mut workers = Vec::new();
+    for id in 1..=workload.clients {
+        workers.push(Worker {
+            id: ClientId(id),
+            client: connect(workload, id as usize).await?,
+            root: root.clone(),
+            keys: workload.keys,
+            recorder: recorder.clone(),
+            random: workload.dice(id),
+            values: values.clone(),
+            seen: vec![None; workload.keys as usize],
         });
-        if let Err(error) = clean_up(&client, root, &names, self.keys).await {
-            say(&format!("{root} is left behind: {error}"));
-        }
-        let _ = client.close().await;
-        Ok(())
     }
+    let end = Instant::now() + workload.duration;
+    let tasks: Vec<_> = workers.into_iter().map(|worker| tokio::spawn(worker.run(end))).collect();
+    for task in tasks {
+        task.await.map_err(|error| unreachable(&error))?;
+    }
+    let _ = setup.close().await;
+    Ok(root)
+}
+
+/// Everybody is well again: what was acknowledged must be there, and the last values must be readable.
+pub(super) async fn look_at_the_end(
+    workload: &Workload,
+    root: &str,
+    recorder: &Recorder,
+) -> Result<(), Failure> {
+    let client = connect(workload, 0).await?;
+    let id = ClientId(workload.clients + 1);
+    for key in 0..workload.keys {
+        read_strictly(&client, id, root, key, recorder).await;
+    }
+    client.sync(root).await.map_err(|error| unreachable(&error))?;
+    let (names, _) =
+        client.children(&format!("{root}/seq")).await.map_err(|error| unreachable(&error))?;
+    let there: std::collections::BTreeSet<_> =
+        names.iter().filter_map(|name| number_of(name)).collect();
+    recorder.with(|recorded| {
+        let acknowledged = recorded.sequence.operations().iter().filter_map(|o| o.outcome.output());
+        recorded.lost = acknowledged.copied().filter(|number| !there.contains(number)).collect();
+    });
+    if let Err(error) = clean_up(&client, root, &names, workload.keys).await {
+        say(&format!("{root} is left behind: {error}"));
+    }
+    let _ = client.close().await;
+    Ok(())
+}
+
+/// A session; each client begins with another server.
+async fn connect(workload: &Workload, first: usize) -> Result<Client, Failure> {
+    let mut servers = workload.servers.clone();
+    let count = servers.len().max(1);
+    servers.rotate_left(first % count);
+    let options = Options { patience: PATIENCE, ..Options::default() };
+    Client::connect(&servers, options).await.map_err(|error| unreachable(&error))
 }
 
 impl Worker {
@@ -310,13 +282,4 @@ fn number_in(data: &[u8]) -> Option<i64> {
 /// The number at the end of a sequential znode's name.
 fn number_of(path: &str) -> Option<u64> {
     path.rsplit_once("n-")?.1.parse().ok()
-}
-
-fn failed(cause: &impl std::fmt::Display) -> Failure {
-    Failure::new(
-        Kind::Unreachable,
-        "verify the cluster",
-        cause,
-        "are the servers running? --servers names them",
-    )
 }
