@@ -80,13 +80,13 @@ def srvr_mode(host):
 
 
 class QuorateCluster:
-    """`quorate up` as a child process, on free ports, under a temporary directory."""
+    """`quorate up` as a child process, on free ports, under a temporary directory. `place` is where tests keep files."""
 
     def __init__(self, binary, nodes=3, directory=None):
         self.binary = os.path.abspath(binary)
         self.nodes = nodes
         self.owned = directory is None
-        self.dir = directory or tempfile.mkdtemp(prefix="quorate-e2e-")
+        self.dir = self.place = directory or tempfile.mkdtemp(prefix="quorate-e2e-")
         self.offset = free_offset(nodes)
         self.log = open(os.path.join(self.dir, "up.log"), "ab")
         self.up = None
@@ -184,12 +184,14 @@ class HookCluster:
         self.hosts = hosts.split(",")
         self.ids = list(range(1, len(self.hosts) + 1))
         self.commands = {"leader": leader, "kill": kill, "start": start}
+        self.place = tempfile.mkdtemp(prefix="quorate-e2e-")
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        pass
+    def __exit__(self, kind, *_):
+        if kind is None:
+            shutil.rmtree(self.place, ignore_errors=True)
 
     def host(self, i):
         return self.hosts[i - 1]
@@ -249,6 +251,7 @@ class Record:
 def add_arguments(parser):
     parser.add_argument("--quorate", metavar="BINARY", help="start a cluster of this binary on free ports")
     parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--check", metavar="BINARY", help="who judges histories (default: the binary of --quorate)")
     parser.add_argument("--hosts", help="or: use these servers, which already run")
     parser.add_argument("--leader", help="shell command that prints the leader's number (with --hosts)")
     parser.add_argument("--kill", help="shell command that kills server {i} with -9 (with --hosts)")
@@ -257,7 +260,10 @@ def add_arguments(parser):
 
 def from_arguments(args):
     if args.quorate:
-        return QuorateCluster(args.quorate, args.nodes)
-    if args.hosts:
-        return HookCluster(args.hosts, args.leader, args.kill, args.start)
-    raise SystemExit("say --quorate BINARY or --hosts HOSTS")
+        cluster = QuorateCluster(args.quorate, args.nodes)
+    elif args.hosts:
+        cluster = HookCluster(args.hosts, args.leader, args.kill, args.start)
+    else:
+        raise SystemExit("say --quorate BINARY or --hosts HOSTS")
+    cluster.checker = args.check or args.quorate
+    return cluster

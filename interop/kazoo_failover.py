@@ -4,7 +4,8 @@
     kazoo_failover.py --hosts H1,H2,H3 --leader CMD --kill CMD --start CMD      (see cluster.py)
 
 Asserts that no acknowledged write is lost on any server, that no session of a live client expired, that locks and
-elections never had two holders; measures how long writes stopped at servers that stayed up. Prints a line for each
+elections never had two holders, and that what clients saw of shared znodes is linearizable or as good as promised (`quorate
+check` judges the history); measures how long writes stopped at servers that stayed up. Prints a line for each
 case, and `N passed, M failed` at the end.
 """
 
@@ -15,6 +16,7 @@ import uuid
 
 from cluster import Record, add_arguments, from_arguments, wait_until
 from kazoo_basics import close, connect, run_all
+from kazoo_registers import Registers
 from kazoo_workload import Counts, Creates, Elections, Locks, Probe, Sessions, Transactions
 
 
@@ -38,7 +40,7 @@ def failover(cluster, record, gap_max_s):
     root = "/failover-%s" % uuid.uuid4().hex[:8]
     loads = [
         Creates(cluster, root, 4), Transactions(cluster, root, 1), Counts(cluster, root, 2), Locks(cluster, root, 3),
-        Elections(cluster, root, 3), Sessions(cluster, root, 6),
+        Elections(cluster, root, 3), Sessions(cluster, root, 6), Registers(cluster, root, 4),
     ]
     wait_for_progress(loads)
     faults = [("the leader", lambda: cluster.leader()), ("a follower", lambda: a_follower(cluster))]
