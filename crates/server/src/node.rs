@@ -88,6 +88,7 @@ async fn run(
         .map(ClientTls::acceptor)
         .transpose()
         .map_err(ConfigError::Tls)?;
+    let etcd_security = etcd::Security::new(config).map_err(ConfigError::Tls)?;
     let member_address = own.member_listen.as_ref().unwrap_or(&own.member);
     let member_listener = listen(member_address, "members").await?;
     let admin_listener = listen(&own.admin.to_string(), "administrators").await?;
@@ -170,7 +171,7 @@ async fn run(
         let api = Api::new(Desk::new(kv_door), about);
         tokio::task::spawn_local(async move {
             kv_serving.notified().await;
-            etcd::accept(api, listener).await;
+            etcd::accept(api, listener, etcd_security).await;
         })
     });
     let limits = ClientLimits {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub struct ClientTls {
     /// Authorities of the clients' certificates (PEM); needed unless `client_certificate` is `none`.
     #[serde(default)]
     pub ca: Option<PathBuf>,
+    /// Certificates that the authorities took back (PEM), if they publish such lists.
+    #[serde(default)]
+    pub crl: Option<PathBuf>,
     /// What is asked of clients.
     #[serde(default)]
     pub client_certificate: ClientCertificate,
@@ -65,7 +68,7 @@ pub enum TlsError {
     Unusable { path: PathBuf, error: rustls::Error },
     #[error("{path}: {error}")]
     Authority { path: PathBuf, error: String },
-    #[error("`client_tls.ca` is missing: who vouches for the clients' certificates?")]
+    #[error("`ca` is missing: who vouches for the clients' certificates?")]
     NoAuthority,
 }
 
@@ -81,7 +84,7 @@ impl ClientTls {
             mode => {
                 let ca = self.ca.as_deref().ok_or(TlsError::NoAuthority)?;
                 let optional = mode == ClientCertificate::Want;
-                builder.with_client_cert_verifier(verifier(ca, optional)?)
+                builder.with_client_cert_verifier(verifier(ca, self.crl.as_deref(), optional)?)
             }
         };
         let config = builder.with_single_cert(certificates, key);
@@ -93,6 +96,7 @@ impl ClientTls {
         self.certificate = directory.join(&self.certificate);
         self.key = directory.join(&self.key);
         self.ca = self.ca.take().map(|ca| directory.join(ca));
+        self.crl = self.crl.take().map(|crl| directory.join(crl));
     }
 }
 
@@ -103,6 +107,7 @@ impl MemberTls {
             certificate: self.certificate.clone(),
             key: self.key.clone(),
             ca: Some(self.ca.clone()),
+            crl: None,
             client_certificate: ClientCertificate::Need,
         };
         tls.acceptor()
@@ -160,13 +165,34 @@ fn roots(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
 
 fn verifier(
     ca: &Path,
+    crl: Option<&Path>,
     optional: bool,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
     let builder = WebPkiClientVerifier::builder_with_provider(roots(ca)?, provider());
+    let builder = match crl {
+        // A list speaks of the certificates that its authority signed itself.
+        Some(crl) => builder
+            .with_crls(taken_back(crl)?)
+            .only_check_end_entity_revocation()
+            .allow_unknown_revocation_status(),
+        None => builder,
+    };
     let builder = if optional { builder.allow_unauthenticated() } else { builder };
     builder
         .build()
         .map_err(|error| TlsError::Authority { path: ca.to_path_buf(), error: error.to_string() })
+}
+
+fn taken_back(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let pem = |error| TlsError::Pem { path: path.to_path_buf(), error };
+    let lists = CertificateRevocationListDer::pem_file_iter(path).map_err(pem)?;
+    lists.collect::<Result<_, _>>().map_err(pem)
+}
+
+/// The common name in a certificate's subject; `None` if there is none, or the certificate does not read.
+pub(crate) fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    certificate.subject().iter_common_name().next()?.as_str().ok().map(str::to_string)
 }
 
 /// A certificate's subject as Java writes it (RFC 2253: the most specific part first), which is what ZooKeeper's
@@ -274,7 +300,7 @@ pub(crate) mod tests {
 
     pub(crate) fn server(authority: &Authority, mode: ClientCertificate) -> Arc<ServerConfig> {
         let MemberTls { certificate, key, ca } = authority.certify("server");
-        let tls = ClientTls { certificate, key, ca: Some(ca), client_certificate: mode };
+        let tls = ClientTls { certificate, key, ca: Some(ca), crl: None, client_certificate: mode };
         tls.acceptor().unwrap()
     }
 
@@ -305,6 +331,7 @@ pub(crate) mod tests {
             certificate: certificate.clone(),
             key: key.clone(),
             ca: None,
+            crl: None,
             client_certificate: ClientCertificate::Need,
         };
         assert!(matches!(tls.acceptor(), Err(TlsError::NoAuthority)));

@@ -20,6 +20,8 @@ pub struct StreamId(pub u64);
 pub struct Context {
     /// The token it got when it authenticated.
     pub token: Option<String>,
+    /// The user that its TLS certificate names, which it is when it brings no token.
+    pub certified: Option<String>,
     /// Makes the call take effect once.
     pub tag: Option<Tag>,
     /// It would rather be refused than wait for a leader.

@@ -180,7 +180,10 @@ impl Server {
             return Ok(None);
         }
         match &context.token {
-            None => Ok(None),
+            None => Ok(context.certified.clone().map(|user| {
+                // A certificate does not age with changes of users and roles, as a token does.
+                Caller { user, auth_revision: store.auth().revision() }
+            })),
             Some(token) => {
                 self.passwords.caller(now, token).map(Some).ok_or(Refusal::InvalidAuthToken)
             }

@@ -46,6 +46,12 @@ pub struct ServeConfig {
     /// TLS for ZooKeeper clients, on the members' `zookeeper_tls` addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_tls: Option<ClientTls>,
+    /// TLS for etcd clients, on the members' `etcd` addresses. Where it needs certificates, a client that brings no token is the
+    /// user whose name is its certificate's common name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_tls: Option<ClientTls>,
+    /// Whether etcd clients may come without TLS too, to the same addresses.
+    pub etcd_also_plain: bool,
     /// Mutual TLS between members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member_tls: Option<MemberTls>,
@@ -125,6 +131,8 @@ impl Default for ServeConfig {
             connections_per_address_max: 0,
             connections_max: 0,
             client_tls: None,
+            etcd_tls: None,
+            etcd_also_plain: false,
             member_tls: None,
             member_secret_file: None,
             metrics: None,
@@ -175,6 +183,7 @@ impl ServeConfig {
     /// Paths of certificates and secrets are meant from where the file is.
     fn resolve(&mut self, directory: &Path) {
         self.client_tls.iter_mut().for_each(|tls| tls.resolve(directory));
+        self.etcd_tls.iter_mut().for_each(|tls| tls.resolve(directory));
         self.member_tls.iter_mut().for_each(|tls| tls.resolve(directory));
         self.member_secret_file.iter_mut().for_each(|file| *file = directory.join(&*file));
     }

@@ -248,6 +248,7 @@ impl Reader {
             certificate: store.clone(),
             key: store,
             ca: trust_store,
+            crl: None,
             client_certificate,
         }))
     }

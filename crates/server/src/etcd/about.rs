@@ -56,12 +56,18 @@ impl About {
 
 /// The members as they are configured.
 fn members(config: &ServeConfig) -> Vec<pb::Member> {
-    let url = |address: &str| format!("http://{address}");
+    let scheme = |tls| if tls { "https" } else { "http" };
+    let peer_scheme = scheme(config.member_tls.is_some());
+    let client_scheme = scheme(config.etcd_tls.is_some() && !config.etcd_also_plain);
     let member = |member: &crate::config::MemberAddress| pb::Member {
         id: member.id,
         name: format!("n{}", member.id),
-        peer_ur_ls: vec![url(&member.member)],
-        client_ur_ls: member.etcd.iter().map(|address| url(&address.to_string())).collect(),
+        peer_ur_ls: vec![format!("{peer_scheme}://{}", member.member)],
+        client_ur_ls: member
+            .etcd
+            .iter()
+            .map(|address| format!("{client_scheme}://{address}"))
+            .collect(),
         is_learner: false,
     };
     config.members.iter().map(member).collect()

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::Extensions;
 use hyper::{HeaderMap, Request, Response};
 use quorate_etcd::grpc::{
     CLIENT_ID_KEY, DONE_BEFORE_KEY, OPEN_CLIENT, SEQUENCE_KEY, Status, Unframer, escape, frame,
@@ -17,7 +18,7 @@ use quorate_etcd::server::Context;
 use quorate_etcd::{Code, Refusal};
 
 use super::body::{Body, Framed, Messages};
-use super::listen::Api;
+use super::listen::{Api, CertifiedUser};
 use super::streams;
 
 /// What a message may have beyond the largest request.
@@ -73,7 +74,7 @@ impl Requests {
 pub(super) async fn answer(api: Rc<Api>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let context = match context(&head.headers) {
-        Ok(context) => context,
+        Ok(context) => Context { certified: certified(&head.extensions), ..context },
         Err(refusal) => return whole(Err(refusal.into())),
     };
     let method = head.uri.path();
@@ -124,7 +125,12 @@ pub(super) fn context(headers: &HeaderMap) -> Result<Context, Refusal> {
         sequence => parse_tag(client, sequence)?,
     };
     let requires_leader = text(headers, "hasleader") == Some("true");
-    Ok(Context { token, tag, requires_leader })
+    Ok(Context { token, certified: None, tag, requires_leader })
+}
+
+/// The user that the connection's certificate names.
+fn certified(extensions: &Extensions) -> Option<String> {
+    extensions.get::<CertifiedUser>().map(|CertifiedUser(name)| name.to_string())
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -10,6 +10,7 @@
 //! | --- | --- |
 //! | `front` | the group's side: calls and streams of clients, and the replies to them |
 //! | `desk` | the handlers' side: hands calls in, waits for answers |
+//! | `authority` | what Go's clients write for a host, put right before HTTP/2 sees it |
 //! | `listen` | connections: HTTP/2 and HTTP/1.1, told apart by their first bytes |
 //! | `body` | what is sent back, whole or piece by piece |
 //! | `grpc` | requests and replies as gRPC frames them |
@@ -22,6 +23,7 @@
 //! Not here: what a call means (`quorate_etcd`).
 
 mod about;
+mod authority;
 mod body;
 mod desk;
 mod front;
@@ -35,7 +37,7 @@ mod unary;
 pub(crate) use about::About;
 pub(crate) use desk::Desk;
 pub(crate) use front::Etcd;
-pub(crate) use listen::{Api, accept};
+pub(crate) use listen::{Api, Security, accept};
 
 /// The version of etcd whose API and behaviour this is: clients choose by it what they ask for.
 pub(crate) const ETCD_VERSION: &str = "3.6.5";
