@@ -28,7 +28,7 @@ pub use log::{
     Entry, EntryId, EntryKind, HardState, LogIndex, Record, Recovered, SnapshotMeta, Term,
     WriteMark,
 };
-pub use machine::{BadSnapshot, Progress, StateMachine};
+pub use machine::{BadSnapshot, NoState, Progress, StateMachine};
 pub use process::{Input, Output, Process, SnapshotInput, SnapshotOutput, When};
 pub use random::Random;
 pub use service::{PROPOSAL_HEADER_BYTES, Proposal, Refusal, Service, ServiceInput, ServiceOutput};

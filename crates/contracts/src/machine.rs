@@ -1,5 +1,6 @@
 //! What is replicated: a deterministic state machine.
 
+use std::convert::Infallible;
 use std::io::{self, Read};
 
 use thiserror::Error;
@@ -44,6 +45,35 @@ pub trait StateMachine: Sized {
 
     /// About how many bytes a snapshot would take: decides when one is due.
     fn snapshot_bytes_estimate(&self) -> u64;
+}
+
+/// The least that can be replicated: no state at all, whatever is applied. For groups that hold nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoState;
+
+impl StateMachine for NoState {
+    type Outcome = ();
+    type Event = Infallible;
+
+    fn apply(&mut self, _: LogIndex, _: &[u8], _: &mut Vec<Infallible>) {}
+
+    fn digest(&self) -> u64 {
+        0
+    }
+
+    fn begin_snapshot(&mut self) {}
+
+    fn snapshot_slice(&mut self, _: usize, _: &mut Vec<u8>) -> Progress {
+        Progress::Done
+    }
+
+    fn restore(_: &mut dyn Read) -> Result<Self, BadSnapshot> {
+        Ok(Self)
+    }
+
+    fn snapshot_bytes_estimate(&self) -> u64 {
+        0
+    }
 }
 
 /// Whether a piecewise work is done.

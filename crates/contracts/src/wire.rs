@@ -3,6 +3,8 @@
 //!
 //! Not for ZooKeeper's jute encoding, which lives in `zk`.
 
+use std::convert::Infallible;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
@@ -27,6 +29,17 @@ pub trait Wire: Sized {
         let mut input = WireReader::new(bytes);
         let value = Self::decode(&mut input)?;
         if input.is_empty() { Ok(value) } else { Err(Malformed("bytes left over")) }
+    }
+}
+
+/// The messages of services that say nothing to each other.
+impl Wire for Infallible {
+    fn encode(&self, _: &mut WireWriter) {
+        match *self {}
+    }
+
+    fn decode(_: &mut WireReader<'_>) -> Result<Self, Malformed> {
+        Err(Malformed("this service says nothing"))
     }
 }
 

@@ -1,66 +1,24 @@
 //! What a replica tells its service beside what was applied: when it may read, and who the members are.
 
 use std::convert::Infallible;
-use std::io::Read;
 
 use bytes::Bytes;
 use quorate_contracts::{
-    BadSnapshot, Entry, EntryId, EntryKind, Input, LogIndex, Malformed, NodeId, Output, Process,
-    Progress, Recovered, RequestId, Service, ServiceInput, ServiceOutput, StateMachine, Term, Time,
-    Wire, WireReader, WireWriter,
+    Entry, EntryId, EntryKind, Input, LogIndex, NoState, NodeId, Output, Process, Recovered,
+    RequestId, Service, ServiceInput, ServiceOutput, Term, Time, Wire,
 };
 use quorate_raft::{
     Attempt, Body, Config, Membership, Message, Replica, ReplicaMessage, ReplicaReply,
     ReplicaRequest,
 };
 
-/// Knows how far it is.
-#[derive(Debug, Default)]
-struct HowFar;
-
-impl StateMachine for HowFar {
-    type Outcome = ();
-    type Event = Infallible;
-
-    fn apply(&mut self, _: LogIndex, _: &[u8], _: &mut Vec<Infallible>) {}
-
-    fn digest(&self) -> u64 {
-        0
-    }
-
-    fn begin_snapshot(&mut self) {}
-
-    fn snapshot_slice(&mut self, _: usize, _: &mut Vec<u8>) -> Progress {
-        Progress::Done
-    }
-
-    fn restore(_: &mut dyn Read) -> Result<Self, BadSnapshot> {
-        Ok(Self)
-    }
-
-    fn snapshot_bytes_estimate(&self) -> u64 {
-        0
-    }
-}
-
-#[derive(Debug)]
-struct NoMessage;
-
-impl Wire for NoMessage {
-    fn encode(&self, _: &mut WireWriter) {}
-
-    fn decode(_: &mut WireReader<'_>) -> Result<Self, Malformed> {
-        Ok(Self)
-    }
-}
-
 /// Asks for a barrier on request, and says what it is told.
 #[derive(Debug)]
 struct Reader;
 
 impl Service for Reader {
-    type Machine = HowFar;
-    type Message = NoMessage;
+    type Machine = NoState;
+    type Message = Infallible;
     type Request = u64;
     type Reply = String;
 
@@ -72,7 +30,7 @@ impl Service for Reader {
         &mut self,
         _: Time,
         input: ServiceInput<'_, Self>,
-        _: &HowFar,
+        _: &NoState,
         out: &mut Vec<ServiceOutput<Self>>,
     ) {
         let told = match input {
@@ -103,7 +61,7 @@ struct Follower {
 impl Follower {
     fn new() -> Self {
         let config = Config::new(ME, [LEADER, ME, NodeId(3)]);
-        let replica = Replica::new(config, Recovered::default(), HowFar, Reader, 1);
+        let replica = Replica::new(config, Recovered::default(), NoState, Reader, 1);
         Self { replica, told: Vec::new(), asked: None }
     }
 

@@ -1,54 +1,12 @@
 //! Proposals on their way from one server to the leader, as the replica sends them.
 
 use std::convert::Infallible;
-use std::io::Read;
 
 use quorate_contracts::{
-    BadSnapshot, EntryId, Input, LogIndex, Malformed, NodeId, Output, Process, Progress, Proposal,
-    Recovered, RequestId, Service, ServiceInput, ServiceOutput, StateMachine, Term, Time, Wire,
-    WireReader, WireWriter,
+    EntryId, Input, LogIndex, NoState, NodeId, Output, Process, Proposal, Recovered, RequestId,
+    Service, ServiceInput, ServiceOutput, Term, Time,
 };
 use quorate_raft::{Body, Config, Message, Replica, ReplicaMessage, ReplicaRequest};
-
-/// State that nobody looks at.
-#[derive(Debug)]
-struct Nothing;
-
-impl StateMachine for Nothing {
-    type Outcome = ();
-    type Event = Infallible;
-
-    fn apply(&mut self, _: LogIndex, _: &[u8], _: &mut Vec<Infallible>) {}
-
-    fn digest(&self) -> u64 {
-        0
-    }
-
-    fn begin_snapshot(&mut self) {}
-
-    fn snapshot_slice(&mut self, _: usize, _: &mut Vec<u8>) -> Progress {
-        Progress::Done
-    }
-
-    fn restore(_: &mut dyn Read) -> Result<Self, BadSnapshot> {
-        Ok(Self)
-    }
-
-    fn snapshot_bytes_estimate(&self) -> u64 {
-        0
-    }
-}
-
-#[derive(Debug)]
-struct NoMessage;
-
-impl Wire for NoMessage {
-    fn encode(&self, _: &mut WireWriter) {}
-
-    fn decode(_: &mut WireReader<'_>) -> Result<Self, Malformed> {
-        Ok(Self)
-    }
-}
 
 /// Proposes a number on request, and all of them again to each new leader, as a service may.
 #[derive(Debug, Default)]
@@ -61,8 +19,8 @@ impl Again {
 }
 
 impl Service for Again {
-    type Machine = Nothing;
-    type Message = NoMessage;
+    type Machine = NoState;
+    type Message = Infallible;
     type Request = u64;
     type Reply = Infallible;
 
@@ -74,7 +32,7 @@ impl Service for Again {
         &mut self,
         _: Time,
         input: ServiceInput<'_, Self>,
-        _: &Nothing,
+        _: &NoState,
         out: &mut Vec<ServiceOutput<Self>>,
     ) {
         match input {
@@ -124,7 +82,7 @@ fn forwarded(out: Vec<Output<Replica<Again>>>) -> Vec<(NodeId, Vec<u64>)> {
 #[test]
 fn what_waited_for_the_old_leader_does_not_overtake() {
     let config = Config::new(ME, [NodeId(1), ME, NodeId(3)]);
-    let mut replica = Replica::new(config, Recovered::default(), Nothing, Again::default(), 1);
+    let mut replica = Replica::new(config, Recovered::default(), NoState, Again::default(), 1);
     let mut step = |input| {
         let mut out = Vec::new();
         replica.step(Time::ZERO, input, &mut out);

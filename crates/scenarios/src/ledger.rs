@@ -2,61 +2,44 @@
 //! they were committed. It shows lost, doubled and reordered writes at a glance.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::io::Read;
 use std::time::Duration;
 
 use quorate_contracts::{
-    BadSnapshot, LogIndex, Malformed, NodeId, Progress, Proposal, RequestId, Service, ServiceInput,
-    ServiceOutput, StateMachine, Time, Wire, WireReader, WireWriter,
+    BadSnapshot, LogIndex, NodeId, Progress, Proposal, RequestId, Service, ServiceInput,
+    ServiceOutput, StateMachine, Time, WireReader,
 };
 
-/// The values, in order.
+/// A list that only grows, as the state of a machine: its digest, and snapshots of it in slices.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
+pub(crate) struct Values {
     values: Vec<u64>,
-    known: BTreeSet<u64>,
     digest: u64,
     /// A snapshot being taken: how many values it covers, and how many were written out. Values are
     /// never changed, so that the list itself is its own copy.
     snapshot: Option<(usize, usize)>,
 }
 
-impl Ledger {
-    /// The values, in the order in which they were committed.
-    pub fn values(&self) -> &[u64] {
+impl Values {
+    pub(crate) fn push(&mut self, value: u64) {
+        self.digest = (self.digest ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
+        self.values.push(value);
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u64] {
         &self.values
     }
 
-    fn write(&mut self, value: u64) -> bool {
-        let new = self.known.insert(value);
-        if new {
-            self.digest = (self.digest ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
-            self.values.push(value);
-        }
-        new
-    }
-}
-
-impl StateMachine for Ledger {
-    /// Whether the value was new.
-    type Outcome = bool;
-    type Event = std::convert::Infallible;
-
-    fn apply(&mut self, _at: LogIndex, command: &[u8], _: &mut Vec<Self::Event>) -> bool {
-        let value =
-            WireReader::from_slice(command).u64().expect("the ledger's commands are numbers");
-        self.write(value)
-    }
-
-    fn digest(&self) -> u64 {
+    pub(crate) fn digest(&self) -> u64 {
         self.digest
     }
 
-    fn begin_snapshot(&mut self) {
+    pub(crate) fn begin_snapshot(&mut self) {
         self.snapshot = Some((self.values.len(), 0));
     }
 
-    fn snapshot_slice(&mut self, bytes: usize, out: &mut Vec<u8>) -> Progress {
+    pub(crate) fn snapshot_slice(&mut self, bytes: usize, out: &mut Vec<u8>) -> Progress {
         let Some((covered, written)) = &mut self.snapshot else { return Progress::Done };
         let take = (bytes / 8).max(1).min(*covered - *written);
         for value in &self.values[*written..*written + take] {
@@ -70,22 +53,77 @@ impl StateMachine for Ledger {
         Progress::Done
     }
 
-    fn restore(reader: &mut dyn Read) -> Result<Self, BadSnapshot> {
+    /// What was written to a snapshot.
+    pub(crate) fn read(reader: &mut dyn Read) -> Result<Vec<u64>, BadSnapshot> {
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes)?;
         let (chunks, rest) = bytes.as_chunks::<8>();
         if !rest.is_empty() {
             return Err(BadSnapshot::Malformed("half a value"));
         }
+        Ok(chunks.iter().map(|chunk| u64::from_be_bytes(*chunk)).collect())
+    }
+
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        8 * self.values.len() as u64
+    }
+}
+
+/// The values, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    values: Values,
+    known: BTreeSet<u64>,
+}
+
+impl Ledger {
+    /// The values, in the order in which they were committed.
+    pub fn values(&self) -> &[u64] {
+        self.values.as_slice()
+    }
+
+    fn write(&mut self, value: u64) -> bool {
+        let new = self.known.insert(value);
+        if new {
+            self.values.push(value);
+        }
+        new
+    }
+}
+
+impl StateMachine for Ledger {
+    /// Whether the value was new.
+    type Outcome = bool;
+    type Event = Infallible;
+
+    fn apply(&mut self, _at: LogIndex, command: &[u8], _: &mut Vec<Self::Event>) -> bool {
+        let value =
+            WireReader::from_slice(command).u64().expect("the ledger's commands are numbers");
+        self.write(value)
+    }
+
+    fn digest(&self) -> u64 {
+        self.values.digest()
+    }
+
+    fn begin_snapshot(&mut self) {
+        self.values.begin_snapshot();
+    }
+
+    fn snapshot_slice(&mut self, bytes: usize, out: &mut Vec<u8>) -> Progress {
+        self.values.snapshot_slice(bytes, out)
+    }
+
+    fn restore(reader: &mut dyn Read) -> Result<Self, BadSnapshot> {
         let mut ledger = Self::default();
-        for chunk in chunks {
-            ledger.write(u64::from_be_bytes(*chunk));
+        for value in Values::read(reader)? {
+            ledger.write(value);
         }
         Ok(ledger)
     }
 
     fn snapshot_bytes_estimate(&self) -> u64 {
-        8 * self.values.len() as u64
+        self.values.snapshot_bytes()
     }
 }
 
@@ -199,7 +237,7 @@ impl Clerk {
 
     /// Tells the writers of those pending values that are in the ledger.
     fn answer_known(&mut self, ledger: &Ledger, out: &mut Vec<ServiceOutput<Self>>) {
-        let length = ledger.values.len();
+        let length = ledger.values().len();
         self.pending.retain(|_, value| {
             let known = ledger.known.contains(value);
             if known {
@@ -210,22 +248,10 @@ impl Clerk {
     }
 }
 
-/// Clerks have nothing to tell each other.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Silence {}
-
-impl Wire for Silence {
-    fn encode(&self, _: &mut WireWriter) {
-        match *self {}
-    }
-    fn decode(_: &mut WireReader<'_>) -> Result<Self, Malformed> {
-        Err(Malformed("clerks say nothing"))
-    }
-}
-
 impl Service for Clerk {
     type Machine = Ledger;
-    type Message = Silence;
+    /// Clerks have nothing to tell each other.
+    type Message = Infallible;
     type Request = Ask;
     type Reply = Told;
 
@@ -240,7 +266,7 @@ impl Service for Clerk {
         ledger: &Ledger,
         out: &mut Vec<ServiceOutput<Self>>,
     ) {
-        let length = ledger.values.len();
+        let length = ledger.values().len();
         match input {
             ServiceInput::Requested(ask) => self.asked(now, ask, out),
             ServiceInput::Applied { id: Some(id), .. } => {
@@ -251,7 +277,7 @@ impl Service for Clerk {
             }
             ServiceInput::ReadReady { id } => {
                 if let Some(read) = self.reads.remove(&id) {
-                    let newest = ledger.values.last().copied();
+                    let newest = ledger.values().last().copied();
                     out.push(ServiceOutput::Reply(Told::Read { read, length, newest }));
                 }
             }

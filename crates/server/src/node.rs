@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_contracts::{GroupId, NodeId, Recovered, RequestId};
+use quorate_contracts::{GroupId, NoState, NodeId, Recovered, RequestId};
 use quorate_etcd::server as kv;
 use quorate_etcd::store::Store;
 use quorate_raft::Replica;
@@ -29,7 +29,7 @@ use crate::etcd::{About, Api, Desk, Etcd};
 use crate::group::{Group, Hosted, Shared};
 use crate::host::Host;
 use crate::idle;
-use crate::idle::{Closed, Idle, Nothing};
+use crate::idle::{Closed, Idle};
 use crate::inbox::{Completions, Door, Inbox};
 use crate::members::{Acceptor, Members, Secret, Trust};
 use crate::tls::ClientTls;
@@ -267,7 +267,7 @@ fn idle_group(
     let id = GroupId(idle::FIRST_GROUP + number);
     let recovered = recovered.remove(&id).unwrap_or_default();
     let durable = recovered.mark;
-    let replica = Replica::new(config.raft(), recovered, Nothing, Idle, random_u64()?);
+    let replica = Replica::new(config.raft(), recovered, NoState, Idle, random_u64()?);
     Ok(Box::new(Group::new(id, replica, durable, Closed)))
 }
 

@@ -1,6 +1,7 @@
 //! What the labs replicate: a list of commands, each applied where Raft put it, doubles and all. A server only proposes;
 //! asking again is the tester's affair.
 
+use std::convert::Infallible;
 use std::io::Read;
 
 use quorate_contracts::{
@@ -8,80 +9,54 @@ use quorate_contracts::{
     ServiceOutput, StateMachine, Time,
 };
 
-use crate::ledger::Silence;
+use crate::ledger::Values;
 
 /// The commands applied so far. The labs' index of a command is its place in this list, from 1: our logs also hold
 /// the no-op of each new leader, theirs do not.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Commands {
-    values: Vec<u64>,
-    digest: u64,
-    /// A snapshot being taken: how many commands it covers, and how many were written out.
-    snapshot: Option<(usize, usize)>,
-}
+pub(crate) struct Commands(Values);
 
 impl Commands {
     pub(super) fn len(&self) -> u64 {
-        self.values.len() as u64
+        self.0.as_slice().len() as u64
     }
 
     /// The command at a place, counted from 1.
     pub(super) fn at(&self, index: u64) -> Option<u64> {
-        self.values.get(usize::try_from(index.checked_sub(1)?).ok()?).copied()
-    }
-
-    fn push(&mut self, value: u64) {
-        self.digest = (self.digest ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
-        self.values.push(value);
+        self.0.as_slice().get(usize::try_from(index.checked_sub(1)?).ok()?).copied()
     }
 }
 
 impl StateMachine for Commands {
     type Outcome = ();
-    type Event = std::convert::Infallible;
+    type Event = Infallible;
 
     fn apply(&mut self, _: LogIndex, command: &[u8], _: &mut Vec<Self::Event>) {
         let mut value = [0; 8];
         value.copy_from_slice(&command[..8]);
-        self.push(u64::from_be_bytes(value));
+        self.0.push(u64::from_be_bytes(value));
     }
 
     fn digest(&self) -> u64 {
-        self.digest
+        self.0.digest()
     }
 
     fn begin_snapshot(&mut self) {
-        self.snapshot = Some((self.values.len(), 0));
+        self.0.begin_snapshot();
     }
 
     fn snapshot_slice(&mut self, bytes: usize, out: &mut Vec<u8>) -> Progress {
-        let Some((covered, written)) = &mut self.snapshot else { return Progress::Done };
-        let end = (*written + (bytes / 8).max(1)).min(*covered);
-        for value in &self.values[*written..end] {
-            out.extend_from_slice(&value.to_be_bytes());
-        }
-        *written = end;
-        if end < *covered {
-            return Progress::More;
-        }
-        self.snapshot = None;
-        Progress::Done
+        self.0.snapshot_slice(bytes, out)
     }
 
     fn restore(reader: &mut dyn Read) -> Result<Self, BadSnapshot> {
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes)?;
-        let (chunks, rest) = bytes.as_chunks::<8>();
-        if !rest.is_empty() {
-            return Err(BadSnapshot::Malformed("half a command"));
-        }
         let mut commands = Self::default();
-        chunks.iter().for_each(|chunk| commands.push(u64::from_be_bytes(*chunk)));
+        Values::read(reader)?.into_iter().for_each(|value| commands.0.push(value));
         Ok(commands)
     }
 
     fn snapshot_bytes_estimate(&self) -> u64 {
-        8 * self.len()
+        self.0.snapshot_bytes()
     }
 }
 
@@ -119,7 +94,7 @@ pub(crate) type Found = Option<u64>;
 
 impl Service for Starter {
     type Machine = Commands;
-    type Message = Silence;
+    type Message = Infallible;
     type Request = Ask;
     type Reply = Found;
 
