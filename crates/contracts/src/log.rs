@@ -155,6 +155,9 @@ pub struct Record {
     pub entries: Vec<Entry>,
     /// What [`Recovered::lost`] spoke of is back, or was replaced: the log agrees with a leader's.
     pub confirmed: bool,
+    /// Entries up to here turned out to be missing, though the disk said nothing of it: from here on as
+    /// [`Recovered::lost`].
+    pub lost: Option<LogIndex>,
 }
 
 impl Record {
@@ -165,6 +168,7 @@ impl Record {
             && self.truncate_from.is_none()
             && self.entries.is_empty()
             && !self.confirmed
+            && self.lost.is_none()
     }
 }
 

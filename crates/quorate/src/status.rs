@@ -168,5 +168,26 @@ fn as_table(rows: &[Row]) -> String {
     if rows.iter().any(|row| row.status.as_ref().is_some_and(|status| !status.serving)) {
         text += "\n* not serving: it has not caught up with a leader since it started";
     }
+    text + &what_is_missing(rows)
+}
+
+/// What the disks of nodes have lost of what was acknowledged, and whether anybody can send it again.
+fn what_is_missing(rows: &[Row]) -> String {
+    let mut text = String::new();
+    let groups = |status: &NodeStatus| status.groups.clone();
+    for row in rows {
+        let groups = row.status.as_ref().map(groups).unwrap_or_default();
+        for group in groups {
+            if let Some(missing) = &group.missing {
+                let id = row.id.map_or("?".to_string(), |id| format!("n{id}"));
+                text += &format!("\n{id} lacks some of the log of group {}: {missing}", group.name);
+            }
+        }
+    }
+    let stranded = |status: &NodeStatus| status.groups.iter().any(|group| group.stranded);
+    if rows.iter().any(|row| row.status.as_ref().is_some_and(stranded)) {
+        text += "\nno majority of the members is up and whole, so that nobody can lead: start those that are down; if the \
+                 disks of a majority are damaged for good, begin a new cluster with the newest backup (`quorate restore`)";
+    }
     text
 }

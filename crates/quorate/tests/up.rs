@@ -123,11 +123,7 @@ fn a_damaged_log_is_refused_and_left_as_it_is() {
     }
     assert_eq!(cluster.interrupt(), Some(0));
     let segment = cluster.directory.path.join("n1/log/000001.log");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    // The data of an entry: there are valid batches behind it.
-    let at = bytes.windows(2).position(|window| window == b"/b").expect("the znode is in the log");
-    bytes[at] ^= 1;
-    std::fs::write(&segment, &bytes).unwrap();
+    let bytes = damage_entry(&segment, "/b");
     let before = cluster::names_and_sizes(&cluster.directory.path.join("n1/log"));
 
     let up = cluster.directory.up(1, cluster.offset).wait();
@@ -135,6 +131,44 @@ fn a_damaged_log_is_refused_and_left_as_it_is() {
     assert!(up.stderr.contains("000001.log, byte "), "{up:?}");
     assert_eq!(cluster::names_and_sizes(&cluster.directory.path.join("n1/log")), before);
     assert_eq!(std::fs::read(&segment).unwrap(), bytes, "the damaged file was changed");
+}
+
+/// Damages the data of the entry that made a znode: there are valid batches behind it. Gives back what the file holds then.
+fn damage_entry(segment: &std::path::Path, znode: &str) -> Vec<u8> {
+    let mut bytes = std::fs::read(segment).unwrap();
+    let found = bytes.windows(znode.len()).position(|window| window == znode.as_bytes());
+    bytes[found.expect("the znode is in the log")] ^= 1;
+    std::fs::write(segment, &bytes).unwrap();
+    bytes
+}
+
+/// RAFT-16: the same entry is damaged on every node, so that nobody can send it again: none leads, none serves, and
+/// `quorate status` says why, and what to do.
+#[test]
+fn without_a_whole_majority_nobody_serves_and_status_says_so() {
+    let mut cluster = Cluster::start(3);
+    let servers = cluster.servers();
+    for name in ["/a", "/b", "/c"] {
+        let ran = cluster.directory.run(&["zk", "--servers", &servers, "create", name, "data"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    assert_eq!(cluster.interrupt(), Some(0));
+    for node in 1..=3 {
+        damage_entry(&cluster.directory.path.join(format!("n{node}/log/000001.log")), "/b");
+    }
+    let _up = cluster.directory.up(3, cluster.offset);
+    let directory = cluster.directory.path.display().to_string();
+    let mut told = String::new();
+    until("status says that nobody can lead", || {
+        let ran = cluster.directory.run(&["status", "--dir", &directory]);
+        told = ran.stdout;
+        ran.code == 1 && told.contains("no majority of the members is up and whole")
+    });
+    for node in 1..=3 {
+        let lacks = format!("n{node} lacks some of the log of group coordination: entry ");
+        assert!(told.contains(&lacks), "{told}");
+    }
+    assert!(told.contains("quorate restore"), "no way out: {told}");
 }
 
 /// Words that make no sense, a configuration that makes none, a directory that cannot be used: each its exit code and a next step.

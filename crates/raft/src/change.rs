@@ -147,11 +147,16 @@ impl Raft {
         let everyone = membership.everyone();
         self.append_own(EntryKind::Membership, membership.to_bytes());
         let Role::Leader(leader) = &mut self.role else { return };
-        for (member, progress) in &mut leader.progress {
-            progress.leaving = (!everyone.contains(member)).then_some(stays_until);
-        }
+        // Who was away and is back may be another server under the same name, with another log.
+        leader.progress.retain(|member, progress| {
+            let leaves = !everyone.contains(member);
+            let stays = leaves || progress.leaving.is_none();
+            progress.leaving = leaves.then_some(stays_until);
+            stays
+        });
+        let round = leader.rounds.begin(now);
         for member in everyone.into_iter().filter(|member| *member != node) {
-            leader.progress.entry(member).or_insert_with(|| Progress::new(last, now));
+            leader.progress.entry(member).or_insert_with(|| Progress::new(last, now, round));
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_contracts::{
     Entry, EntryId, EntryKind, LogIndex, NodeId, Output, Record, SnapshotInput, SnapshotMeta,
-    SnapshotOutput, Time,
+    SnapshotOutput, Term, Time,
 };
 
 use crate::Body;
@@ -14,6 +14,8 @@ use crate::node::{Outputs, Raft, decode_membership};
 pub(crate) struct Incoming {
     meta: SnapshotMeta,
     from: NodeId,
+    /// The leader's term and round as of the newest piece: rounds are counted anew in each term.
+    asked_in: (Term, u64),
     /// The file holds everything before this offset.
     written: u64,
     /// What the file does with what it was last given.
@@ -88,6 +90,7 @@ impl Raft {
         self.campaigns = 0;
         self.sleeping = false;
         self.reset_election(now);
+        self.hope(now);
     }
 
     /// Stores what is new: skips what is there, and removes a suffix only where an entry conflicts
@@ -149,13 +152,14 @@ impl Raft {
         offset: u64,
         bytes: Bytes,
         done: bool,
+        round: u64,
         out: &mut Outputs,
     ) {
         self.hear_leader(now, from);
         if meta.last.index <= self.commit {
             let matched = self.commit.min(self.durability.index());
             let when = self.when_term_is_durable(out);
-            self.send(out, when, from, Body::Accepted { matched, round: 0 });
+            self.send(out, when, from, Body::Accepted { matched, round });
             return;
         }
         if self.snapshot_file_busy || !self.expects_piece(from, &meta, offset, out) {
@@ -163,6 +167,7 @@ impl Raft {
         }
         if let Some(incoming) = &mut self.incoming {
             incoming.stage = Stage::Writing { done };
+            incoming.asked_in = (self.hard_state.term, round);
             out.push(Output::Snapshot(SnapshotOutput::Write { offset, bytes }));
         }
     }
@@ -184,7 +189,8 @@ impl Raft {
             _ if offset == 0 => {
                 out.push(Output::Snapshot(SnapshotOutput::Begin { meta: meta.clone() }));
                 let (meta, stage) = (meta.clone(), Stage::Idle);
-                self.incoming = Some(Incoming { meta, from, written: 0, stage });
+                let asked_in = (self.term(), 0);
+                self.incoming = Some(Incoming { meta, from, asked_in, written: 0, stage });
                 return true;
             }
             _ => {}
@@ -255,8 +261,10 @@ impl Raft {
             out.push(Output::Snapshot(SnapshotOutput::Load));
         }
         let when = self.when_log_is_durable(last.index, out);
+        let (term, round) = incoming.asked_in;
+        let round = if term == self.term() { round } else { 0 };
         let matched = last.index;
-        self.send(out, when, incoming.from, Body::Accepted { matched, round: 0 });
+        self.send(out, when, incoming.from, Body::Accepted { matched, round });
     }
 
     /// The log up to a snapshot may go, but for a few entries that spare a follower that is a little
@@ -285,5 +293,28 @@ impl Raft {
         }
         let keep = self.config.limits.memory_bytes;
         self.log.shed(keep, self.durability.index().min(self.commit));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Message};
+    use quorate_contracts::{Input, Process, Recovered};
+
+    /// eBay/NuRaft 531: a second leader of one term is no message to be ignored. Somebody's vote was given twice, and going on
+    /// would only spread what came of it.
+    #[test]
+    #[should_panic(expected = "Election Safety")]
+    fn a_second_leader_of_one_term_ends_the_server() {
+        let servers = [1, 2, 3].map(NodeId);
+        let mut raft = Raft::new(Config::new(servers[1], servers), Recovered::default(), 1);
+        for leader in [servers[0], servers[2]] {
+            let (prev, commit) = (EntryId::ZERO, LogIndex::ZERO);
+            let body = Body::AppendEntries { prev, entries: Vec::new(), commit, round: 1 };
+            let message = Message { term: Term(1), body };
+            let input = Input::Received { from: leader, message };
+            raft.step(Time::ZERO, input, &mut Vec::new());
+        }
     }
 }

@@ -91,7 +91,7 @@ impl Raft {
         let last = self.log.last().index;
         let others = self.membership().everyone().into_iter().filter(|n| *n != self.config.node);
         let leader = Leader {
-            progress: others.map(|node| (node, Progress::new(last, now))).collect(),
+            progress: others.map(|node| (node, Progress::new(last, now, 0))).collect(),
             rounds: Rounds::default(),
             first: last.next(),
             heartbeat_at: now + self.config.timing.heartbeat,

@@ -21,7 +21,7 @@
 //! | "persisted before responding to RPCs" | `durability` |
 //! | 7: snapshots, taken and sent | `taking`, `sending` |
 //! | not in the paper: many groups in a process, idle ones sleep | `hibernate` |
-//! | FAST '18: what a member's disk lost comes back from a leader | `mending` |
+//! | FAST '18: what a member's disk lost comes back from a leader; where nobody has it, the member says so | `mending` |
 //!
 //! **Durability is in the types.** Every write has a mark that only grows; a message that vouches for something
 //! leaves once its mark is durable, and a server counts itself only then. A leader's own disk works
@@ -32,6 +32,11 @@
 //!
 //! **Everything that only a leader holds ends with the role**: a transfer, a change that somebody waits for, reads that
 //! wait for a round are parts of `Leader`.
+//!
+//! **An acknowledgement is a promise of its time.** A disk may lose later what it vouched for. Safety then rests on the vote: who
+//! lacks something it acknowledged, and knows it, gives none until a leader's log stands for it, and who lacks only data votes by
+//! ids. So what was committed stays whatever a late acknowledgement makes a leader count; that it does not count any once it
+//! was told of the loss is for durability: nothing is committed that fewer than a majority hold, as far as the leader can know.
 //!
 //! `tests/scripts/*.txt` tell each situation worth knowing as a story. `tests/golden/chance.rs` draws stories at random.
 //!
@@ -66,6 +71,7 @@ mod wire;
 pub use change::{ChangeOutcome, Members};
 pub use config::{Config, Lease, Limits, Timing};
 pub use membership::Membership;
+pub use mending::Missing;
 pub use message::{Attempt, Body, Message};
 pub use node::{Raft, Reply, Request, RoleName};
 pub use replica::{Replica, ReplicaMessage, ReplicaReply, ReplicaRequest, Status};

@@ -67,12 +67,20 @@ pub enum Body {
         /// As asked.
         round: u64,
     },
-    /// Answer to `AppendEntries`: the log may agree, but behind `hint` some of what was acknowledged is damaged or
+    /// Answer to `AppendEntries` or `Reverted`: the log may agree, but behind `hint` some of what was acknowledged is damaged or
     /// lost. It is not to be counted any more, and to be sent again.
     Damaged {
         /// The log is whole up to this entry at least.
         hint: EntryId,
         /// As asked.
+        round: u64,
+    },
+    /// The leader has proof that the receiver acknowledged everything up to `last`, and that it lacks some of it now. It is to
+    /// know so itself: it must give no vote, and be mended.
+    Reverted {
+        /// What it acknowledged.
+        last: EntryId,
+        /// Comes back.
         round: u64,
     },
     /// A piece of the leader's snapshot (section 7, Figure 13).
@@ -85,6 +93,8 @@ pub enum Body {
         bytes: Bytes,
         /// Whether it is the last one (`done`).
         done: bool,
+        /// The leader's newest round; comes back once the snapshot is there.
+        round: u64,
     },
     /// Answer to `InstallSnapshot` as long as the snapshot is not whole.
     SnapshotProgress {
@@ -136,6 +146,7 @@ impl Body {
             Self::Accepted { .. } => "Accepted",
             Self::Rejected { .. } => "Rejected",
             Self::Damaged { .. } => "Damaged",
+            Self::Reverted { .. } => "Reverted",
             Self::InstallSnapshot { .. } => "InstallSnapshot",
             Self::SnapshotProgress { .. } => "SnapshotProgress",
             Self::TimeoutNow => "TimeoutNow",
@@ -153,6 +164,7 @@ impl Body {
             self,
             Self::RequestVote { .. }
                 | Self::AppendEntries { .. }
+                | Self::Reverted { .. }
                 | Self::InstallSnapshot { .. }
                 | Self::TimeoutNow
                 | Self::ReadRequest { .. }

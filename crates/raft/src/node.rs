@@ -156,7 +156,7 @@ impl Process for Raft {
             }
             (Role::Leader(leader), _) => leader.deadline(self.commit),
             (_, None) => Some((Time::ZERO, "start")),
-            (_, Some(_)) if self.sleeping || !self.is_electable() => None,
+            (_, Some(_)) if self.sleeping || !self.is_electable() => self.mending_deadline(),
             (Role::Follower, Some(at)) => Some((at, "election timeout")),
             (Role::Candidate(_), Some(at)) => Some((at, "campaign again")),
         };
@@ -361,7 +361,7 @@ impl Raft {
         match (&self.role, self.election_at) {
             (Role::Leader(_), _) => self.leader_wake(now, out),
             (_, None) => self.start(now),
-            (_, Some(_)) if self.sleeping || !self.is_electable() => {}
+            (_, Some(_)) if self.sleeping || !self.is_electable() => self.give_up_hope(now),
             (_, Some(at)) if at <= now => self.election_timeout(now, out),
             _ => {}
         }
@@ -374,6 +374,7 @@ impl Raft {
             // It may have promised a leader to elect nobody, and forgotten it.
             self.leader_heard = now;
         }
+        self.hope(now);
         let wait = self.config.timing.stagger + self.staggered();
         self.election_at = Some(self.not_before_lease(now) + wait);
     }
@@ -425,12 +426,13 @@ impl Raft {
                 self.append_entries(now, from, prev, entries, commit, round, out);
             }
             Body::Damaged { hint, round } => self.damaged(now, from, hint, round, out),
+            Body::Reverted { last, round } => self.reverted(now, from, last, round, out),
             Body::Accepted { matched, round } => self.accepted(now, from, matched, round, out),
             Body::Rejected { prev, hint, round } => {
                 self.rejected(now, from, prev, hint, round, out);
             }
-            Body::InstallSnapshot { meta, offset, bytes, done } => {
-                self.install_snapshot(now, from, meta, offset, bytes, done, out);
+            Body::InstallSnapshot { meta, offset, bytes, done, round } => {
+                self.install_snapshot(now, from, meta, offset, bytes, done, round, out);
             }
             Body::SnapshotProgress { last, next_offset } => {
                 self.snapshot_progress(now, from, last, next_offset, out);

@@ -21,6 +21,11 @@ pub(crate) struct Progress {
     pub(crate) heard: Time,
     /// The round in which it was last found to lack something: what was sent before tells no news.
     pub(crate) probing_since: u64,
+    /// The newest round when `matched` was learnt: what is said in answer to later ones was said after it.
+    pub(crate) proven_in: u64,
+    /// What it says of its log in answer to earlier rounds vouches for nothing: it lost some of it since, or another
+    /// server took its name.
+    pub(crate) believed_since: u64,
     /// The newest round that it was told of, and the newest that it answered.
     pub(crate) told_round: u64,
     /// See `told_round`.
@@ -63,8 +68,8 @@ pub(crate) struct Window {
 }
 
 impl Progress {
-    /// A server of which a new leader with this last entry knows nothing.
-    pub(crate) fn new(last: LogIndex, now: Time) -> Self {
+    /// A server of which a leader with this last entry knows nothing, and which it asks from `round` on.
+    pub(crate) fn new(last: LogIndex, now: Time, round: u64) -> Self {
         Self {
             matched: LogIndex::ZERO,
             next: last.next(),
@@ -72,6 +77,8 @@ impl Progress {
             told_commit: LogIndex::ZERO,
             heard: now,
             probing_since: 0,
+            proven_in: round,
+            believed_since: round,
             told_round: 0,
             answered_round: 0,
             asleep: false,
@@ -144,6 +151,19 @@ impl Progress {
         self.matched = self.matched.max(index);
         self.next = self.next.max(index.next());
         news
+    }
+
+    /// It lost what it held from `next` on. Only what it says in answer to `round` and later ones counts: an older
+    /// acknowledgement may speak of what is gone.
+    pub(crate) fn lost(&mut self, next: LogIndex, round: u64) {
+        self.matched = self.matched.min(next.prev().unwrap_or_default());
+        (self.proven_in, self.believed_since) = (round, round);
+    }
+
+    /// Whether a rejection of what follows `prev` is proof that the server lost what it had acknowledged: it was asked after
+    /// that was known.
+    pub(crate) fn has_reverted(&self, prev: LogIndex, round: u64) -> bool {
+        prev <= self.matched && round > self.proven_in
     }
 
     /// Falls back to asking where the logs agree, next at `next`.

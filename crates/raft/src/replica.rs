@@ -22,7 +22,7 @@ use quorate_contracts::{
 
 use crate::taking::Taking;
 use crate::{
-    ChangeOutcome, Config, Members, Membership, Message, Raft, Reply, Request, RoleName,
+    ChangeOutcome, Config, Members, Membership, Message, Missing, Raft, Reply, Request, RoleName,
     TransferOutcome,
 };
 
@@ -130,6 +130,10 @@ pub struct Status {
     pub membership: Membership,
     /// It has once caught up with the cluster since it started, and so may serve clients.
     pub serving: bool,
+    /// What its disk lost of what it had vouched for, until a leader has sent it again.
+    pub missing: Option<Missing>,
+    /// Nobody has led for long who could.
+    pub stranded: bool,
 }
 
 impl<S: Service> Process for Replica<S> {
@@ -240,6 +244,8 @@ impl<S: Service> Replica<S> {
             durable: self.raft.durable_index(),
             membership: self.raft.membership().clone(),
             serving: self.serving,
+            missing: self.raft.missing(),
+            stranded: self.raft.is_stranded(),
         }
     }
 

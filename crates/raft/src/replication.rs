@@ -133,19 +133,37 @@ impl Raft {
     ) {
         let last = self.log.last().index;
         let Some(progress) = self.progress_mut(from) else { return };
-        assert!(matched <= last, "{from} has {matched}, which the leader never had (last {last})");
-        let news = progress.accepted(matched);
-        if progress.may_stream(matched) {
-            progress.replicate();
-        }
-        if news {
-            self.advance_commit();
+        if round >= progress.believed_since {
+            self.vouched(from, matched);
         }
         self.answered(now, from, round, out);
         self.transfer_heard(from);
         // What is owed leaves with the wake-up that follows the batch; a commit index likewise.
         if let Role::Leader(leader) = &mut self.role {
             leader.feed_due |= leader.progress.get(&from).is_some_and(|p| p.next <= last);
+        }
+    }
+
+    /// What a server vouches for is on its disk, and nothing was lost there since it was asked.
+    fn vouched(&mut self, from: NodeId, matched: LogIndex) {
+        let last = self.log.last().index;
+        let Some(progress) = self.progress_mut(from) else { return };
+        assert!(matched <= last, "{from} has {matched}, which the leader never had (last {last})");
+        let news = progress.accepted(matched);
+        if progress.may_stream(matched) {
+            progress.replicate();
+        }
+        if news {
+            self.proven(from);
+            self.advance_commit();
+        }
+    }
+
+    fn proven(&mut self, from: NodeId) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let round = leader.rounds.newest();
+        if let Some(progress) = leader.progress.get_mut(&from) {
+            progress.proven_in = round;
         }
     }
 
@@ -162,6 +180,10 @@ impl Raft {
         let next = self.next_after(hint);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
+        if progress.has_reverted(prev, round) {
+            self.tell_reverted(from, round, out);
+            return self.answered(now, from, round, out);
+        }
         // One gap makes everything behind it in the window be rejected: only the first rejection
         // since the last fall-back counts, or each would send the window again.
         if progress.is_news(prev) && round >= progress.probing_since {
@@ -170,6 +192,16 @@ impl Raft {
             leader.feed_due = true;
         }
         self.answered(now, from, round, out);
+    }
+
+    /// A server lacks what it had acknowledged, and does not know it. What it has said is not enough to feed it from further
+    /// back: first it has to answer that it gives no vote any more.
+    fn tell_reverted(&mut self, to: NodeId, round: u64, out: &mut Outputs) {
+        let Some(matched) = self.progress_mut(to).map(|progress| progress.matched) else { return };
+        if let Some(term) = self.log.term_at(matched) {
+            let last = EntryId::new(matched, term);
+            self.send(out, When::Now, to, Body::Reverted { last, round });
+        }
     }
 
     /// A server lost some of what it had acknowledged: that no longer counts, and is sent again.
@@ -184,12 +216,14 @@ impl Raft {
         let next = self.next_after(hint);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
-        let receives = matches!(progress.feed, Feed::Snapshot { .. });
-        if !receives && round >= progress.probing_since {
-            progress.matched = progress.matched.min(next.prev().unwrap_or_default());
-            progress.probing_since = leader.rounds.begin(now);
-            progress.probe(next);
-            leader.feed_due = true;
+        if round >= progress.believed_since {
+            let since = leader.rounds.begin(now);
+            progress.lost(next, since);
+            if !matches!(progress.feed, Feed::Snapshot { .. }) {
+                progress.probing_since = since;
+                progress.probe(next);
+                leader.feed_due = true;
+            }
         }
         self.answered(now, from, round, out);
     }

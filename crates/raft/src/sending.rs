@@ -45,7 +45,9 @@ impl Raft {
         to: NodeId,
         out: &mut Outputs,
     ) {
-        let Some(progress) = self.progress_mut(to) else { return };
+        let Role::Leader(leader) = &mut self.role else { return };
+        let round = leader.rounds.newest();
+        let Some(progress) = leader.progress.get_mut(&to) else { return };
         let Feed::Snapshot { last, offset: current, asked } = &mut progress.feed else { return };
         *asked = now;
         if offset > 0 && *last != Some(meta.last) {
@@ -53,7 +55,7 @@ impl Raft {
             return self.read_piece(to, 0, out);
         }
         (*last, *current) = (Some(meta.last), offset);
-        self.send(out, When::Now, to, Body::InstallSnapshot { meta, offset, bytes, done });
+        self.send(out, When::Now, to, Body::InstallSnapshot { meta, offset, bytes, done, round });
     }
 
     /// Whether a server that is alive is being sent the snapshot. A newer one would make it begin

@@ -102,6 +102,7 @@ mod tag {
     pub(super) const HIBERNATE: u8 = 12;
     pub(super) const HIBERNATING: u8 = 13;
     pub(super) const DAMAGED: u8 = 14;
+    pub(super) const REVERTED: u8 = 16;
 }
 
 impl Wire for Message {
@@ -152,13 +153,19 @@ fn encode_body(body: &Body, out: &mut WireWriter) {
             out.entry_id(*hint);
             out.u64(*round);
         }
-        Body::InstallSnapshot { meta, offset, bytes, done } => {
+        Body::Reverted { last, round } => {
+            out.u8(tag::REVERTED);
+            out.entry_id(*last);
+            out.u64(*round);
+        }
+        Body::InstallSnapshot { meta, offset, bytes, done, round } => {
             out.u8(tag::INSTALL_SNAPSHOT);
             out.entry_id(meta.last);
             out.bytes(&meta.membership);
             out.u64(*offset);
             out.bytes(bytes);
             out.bool(*done);
+            out.u64(*round);
         }
         Body::SnapshotProgress { last, next_offset } => {
             out.u8(tag::SNAPSHOT_PROGRESS);
@@ -204,11 +211,13 @@ fn decode_body(input: &mut WireReader<'_>) -> Result<Body, Malformed> {
             round: input.u64()?,
         },
         tag::DAMAGED => Body::Damaged { hint: input.entry_id()?, round: input.u64()? },
+        tag::REVERTED => Body::Reverted { last: input.entry_id()?, round: input.u64()? },
         tag::INSTALL_SNAPSHOT => Body::InstallSnapshot {
             meta: SnapshotMeta { last: input.entry_id()?, membership: input.shared()? },
             offset: input.u64()?,
             bytes: input.shared()?,
             done: input.bool()?,
+            round: input.u64()?,
         },
         tag::SNAPSHOT_PROGRESS => {
             Body::SnapshotProgress { last: input.entry_id()?, next_offset: input.u64()? }
@@ -281,11 +290,14 @@ mod tests {
             },
             Body::Accepted { matched: LogIndex(5), round: 8 },
             Body::Rejected { prev: LogIndex(4), hint: id(2, 1), round: 8 },
+            Body::Damaged { hint: id(2, 1), round: 8 },
+            Body::Reverted { last: id(4, 2), round: 8 },
             Body::InstallSnapshot {
                 meta,
                 offset: 7,
                 bytes: Bytes::from_static(b"piece"),
                 done: true,
+                round: 8,
             },
             Body::SnapshotProgress { last: id(9, 3), next_offset: 12 },
             Body::TimeoutNow,

@@ -100,6 +100,11 @@ pub(crate) trait Front<S: Service> {
     fn is_busy(&self, replica: &Replica<S>) -> bool;
 }
 
+const STRANDED: &str = "some of this node's log is damaged or lost, and nobody leads who could send it again: no majority of \
+    the members is up and whole. It gives no answers, and no vote that could lose what was acknowledged. Next: start the \
+    other members; `quorate status` shows which of them lack something. If the disks of a majority are damaged for good, \
+    begin a new cluster with the newest backup (`quorate restore`)";
+
 /// What waits for a write.
 enum Gated<S: Service> {
     Send(NodeId, ReplicaMessage<S::Message>),
@@ -115,6 +120,8 @@ pub(crate) struct Group<S: Service, F> {
     out: Vec<Output<Replica<S>>>,
     backups: Backups,
     open: bool,
+    /// It is known to be stranded.
+    stranded: bool,
     handing_over: bool,
     /// Who waits to hear what came of a transfer.
     transfer: Option<oneshot::Sender<TransferOutcome>>,
@@ -134,6 +141,7 @@ impl<S: Service, F: Front<S>> Group<S, F> {
             out: Vec::new(),
             backups: Backups::default(),
             open: false,
+            stranded: false,
             handing_over: false,
             transfer: None,
             draining: false,
@@ -150,6 +158,21 @@ impl<S: Service, F: Front<S>> Group<S, F> {
         if !self.open && self.replica.is_serving() {
             self.open = true;
             self.front.open();
+        }
+        if self.stranded != self.replica.raft().is_stranded() {
+            self.tell_stranded();
+        }
+    }
+
+    /// Says that nobody can send again what is missing here, or that somebody can.
+    fn tell_stranded(&mut self) {
+        self.stranded = !self.stranded;
+        let (group, missing) = (self.id, self.replica.raft().missing());
+        match missing.filter(|_| self.stranded) {
+            Some(missing) => tracing::error!(%group, %missing, "{STRANDED}"),
+            None => {
+                tracing::info!(%group, "another member leads, and sends again what is missing here")
+            }
         }
     }
 

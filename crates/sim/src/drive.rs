@@ -45,6 +45,8 @@ pub(crate) enum Event<S: Service> {
     Die { node: NodeId, life: u64 },
     /// A second has passed by a server's clock on the wall.
     Clock { node: NodeId, life: u64 },
+    /// A server looks whether it hears the others.
+    Look { node: NodeId, life: u64 },
     /// A lane of the real storage's disk has carried out an operation, or the storage wants to be woken.
     Disk { node: NodeId, life: u64, lane: Option<Lane> },
     /// The disk read something, or did something to a snapshot file.
@@ -63,6 +65,7 @@ impl<S: Service> Event<S> {
             Self::Wake { node, life }
             | Self::Synced { node, life }
             | Self::Clock { node, life }
+            | Self::Look { node, life }
             | Self::Die { node, life }
             | Self::Disk { node, life, .. }
             | Self::FromDisk { node, life, .. } => (*node, Some(*life)),
@@ -189,6 +192,7 @@ where
         if let Some(state) = self.options.trace.then(|| self.state(id)).flatten() {
             self.note(|| Happening::State(state));
         }
+        self.begin_looking(id);
         self.schedule_wake(id);
     }
 
@@ -219,6 +223,7 @@ where
             Event::Wake { .. } => self.wake(node),
             Event::Synced { .. } => self.synced(node),
             Event::Clock { .. } => self.wall_clock(node),
+            Event::Look { .. } => self.look(node),
             Event::Die { .. } => {
                 if target.dies_in_write == Some(self.now) {
                     self.crash(node, false);

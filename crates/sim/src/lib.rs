@@ -13,6 +13,7 @@ mod disk;
 mod disk_store;
 mod drive;
 mod json;
+mod lines;
 mod network;
 mod queue;
 mod safety;

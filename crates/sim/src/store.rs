@@ -62,6 +62,8 @@ pub struct MemoryStore {
     mark: WriteMark,
     base: EntryId,
     entries: BTreeMap<LogIndex, Entry>,
+    /// As in `Recovered`.
+    lost: Option<LogIndex>,
     snapshot: Option<SnapshotFile>,
     /// Being written; lost at a crash.
     unfinished: Option<SnapshotFile>,
@@ -81,6 +83,7 @@ impl MemoryStore {
             mark: WriteMark(0),
             base: EntryId::ZERO,
             entries: BTreeMap::new(),
+            lost: None,
             snapshot: None,
             unfinished: None,
             queued: VecDeque::new(),
@@ -293,7 +296,17 @@ impl MemoryStore {
             tail: all[tail..].iter().copied().cloned().collect(),
             memberships: memberships.map(|entry| (entry.id.index, entry.data.clone())).collect(),
             damaged: Vec::new(),
-            lost: None,
+            lost: self.lost,
+        }
+    }
+
+    /// The newest entries are gone, though they were durable. Whether the disk knows it is up to the scenario.
+    pub(crate) fn forget(&mut self, entries: usize, noticed: bool) {
+        let first = self.entries.keys().rev().take(entries).last().copied();
+        let Some(first) = first else { return };
+        let gone = self.entries.split_off(&first);
+        if noticed {
+            self.lost = self.lost.max(gone.last_key_value().map(|(index, _)| *index));
         }
     }
 
@@ -312,6 +325,7 @@ impl MemoryStore {
         if let Some(from) = record.truncate_from {
             self.entries.split_off(&from);
         }
+        self.lost = if record.confirmed { None } else { self.lost.max(record.lost) };
         for entry in record.entries {
             self.entries.insert(entry.id.index, entry);
         }

@@ -80,7 +80,8 @@ pub(crate) fn describe<M>(message: &ReplicaMessage<M>) -> String {
         Body::Accepted { matched, .. } => format!("{head} up to {matched}"),
         Body::Rejected { prev, hint, .. } => format!("{head} of {prev}, perhaps {hint}"),
         Body::Damaged { hint, .. } => format!("{head} behind {hint}"),
-        Body::InstallSnapshot { meta, offset, bytes, done } => {
+        Body::Reverted { last, .. } => format!("{head} from {last}"),
+        Body::InstallSnapshot { meta, offset, bytes, done, .. } => {
             let end = if *done { " done" } else { "" };
             format!("{head} {} at {offset} +{}{end}", meta.last, bytes.len())
         }

@@ -98,6 +98,8 @@ pub(crate) struct Node<S: Service> {
     pub(crate) life: u64,
     /// A wake-up that is scheduled.
     pub(crate) wake_at: Option<Time>,
+    /// For how many looks each member was silent that was heard once.
+    pub(crate) lines: BTreeMap<NodeId, u32>,
     /// Stopped (SIGSTOP) until then.
     pub(crate) paused_until: Time,
     /// It is handing leadership over.
@@ -153,6 +155,7 @@ where
                 clock,
                 life: 0,
                 wake_at: None,
+                lines: BTreeMap::new(),
                 paused_until: Time::ZERO,
                 transferring: false,
                 doomed: false,
@@ -309,6 +312,14 @@ where
                 let recovered = node.store.recover();
                 self.start(id, recovered);
             }
+        }
+    }
+
+    /// The newest entries of a server that is down are gone from its disk, though they were durable; `noticed` says
+    /// whether the disk knows that something is gone. For worlds without the real storage: that one has its own ways to lose.
+    pub fn forget(&mut self, id: NodeId, entries: usize, noticed: bool) {
+        if let Some(node) = self.nodes.get_mut(&id).filter(|node| node.process.is_none()) {
+            node.store.forget(entries, noticed);
         }
     }
 

@@ -50,12 +50,14 @@ pub(crate) struct GroupIndex {
 impl GroupIndex {
     /// What to write for a record of Raft's: with term and vote, and the entry that it follows.
     pub(crate) fn describe(&self, group: GroupId, mark: WriteMark, record: Record) -> GroupRecord {
-        let Record { hard_state, base, truncate_from, entries, confirmed } = record;
+        let Record { hard_state, base, truncate_from, entries, confirmed, lost } = record;
         let first = entries.first().map(|entry| entry.id.index);
         let appended = first.filter(|first| *first > self.last.index);
         let after = truncate_from.or(appended).map(|from| self.before(from, base));
         let hard_state = hard_state.unwrap_or(self.hard_state);
-        let lost = confirmed.then_some(None);
+        // Said again with every record: one that goes on after the last entry left here shows that nothing else is
+        // missing, to whoever does not know what was lost before.
+        let lost = if confirmed { Some(None) } else { self.lost.max(lost).map(Some) };
         GroupRecord { group, mark, hard_state, base, after, lost, entries }
     }
 
@@ -126,7 +128,8 @@ impl GroupIndex {
                 self.restart_after(base);
             }
         }
-        let last = record.entries.last().map(|entry| entry.id).or(record.after);
+        // Copies of entries that the log held say nothing of how far it reached.
+        let last = record.after.map(|after| record.entries.last().map_or(after, |entry| entry.id));
         self.lost = self.lost.max(last.map(|id| id.index));
     }
 
@@ -273,4 +276,59 @@ pub(crate) fn select(
         follows && (first || bytes <= bytes_max)
     });
     fitting.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_contracts::Term;
+
+    const GROUP: GroupId = GroupId(1);
+    const SOMEWHERE: Location = Location { segment: 1, offset: 64, bytes: 64 };
+
+    fn entries(range: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
+        let entry = |index| {
+            let id = EntryId::new(LogIndex(index), Term(1));
+            Entry::new(id, EntryKind::Command, Bytes::from_static(b"x"))
+        };
+        range.map(entry).collect()
+    }
+
+    fn append(index: &GroupIndex, range: std::ops::RangeInclusive<u64>) -> GroupRecord {
+        let record = Record { entries: entries(range), ..Record::default() };
+        index.describe(GROUP, WriteMark(1), record)
+    }
+
+    /// RAFT-16: behind a lost batch there are only whole copies of older entries. They do not tell how far the log had
+    /// reached: it may have been further.
+    #[test]
+    fn copies_do_not_tell_what_was_lost() {
+        let mut index = GroupIndex::default();
+        index.take(&append(&index, 1..=3), SOMEWHERE);
+        let mut ahead = index.clone();
+        ahead.take(&append(&ahead, 4..=9), SOMEWHERE);
+        let copies = append(&ahead, 2..=3);
+        assert_eq!(copies.after, None);
+        index.fall_behind(&copies);
+        assert_eq!((index.last.index, index.lost), (LogIndex(3), None), "not told");
+        index.fall_behind(&append(&ahead, 10..=12));
+        assert_eq!(index.lost, Some(LogIndex(12)));
+    }
+
+    /// RAFT-16: a node that lost entries goes on writing, and dies. What it had lost is told by each of the records since,
+    /// so that one of them is enough; until a leader's log stands for it.
+    #[test]
+    fn what_is_lost_is_told_until_it_is_back() {
+        let mut index = GroupIndex::default();
+        index.take(&append(&index, 1..=3), SOMEWHERE);
+        index.lost = Some(LogIndex(9));
+        let first = append(&index, 4..=5);
+        let mut found = GroupIndex::default();
+        found.take(&append(&found, 1..=3), SOMEWHERE);
+        found.take(&first, SOMEWHERE);
+        assert_eq!(found.lost, Some(LogIndex(9)));
+        let confirmed = Record { confirmed: true, ..Record::default() };
+        found.take(&index.describe(GROUP, WriteMark(2), confirmed), SOMEWHERE);
+        assert_eq!(found.lost, None);
+    }
 }

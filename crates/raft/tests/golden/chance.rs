@@ -1,5 +1,5 @@
-//! Chance on the scripts' cluster: any message next, lost or doubled, any clock, crashes, slow disks, snapshots, transfers,
-//! changes of members and reads, and after each step what must hold. The simulator (`sim`) does more, with replicas and
+//! Chance on the scripts' cluster: any message next, lost or doubled, any clock, crashes, slow disks, disks that lose what
+//! was durable, snapshots, transfers, changes of members and reads, and after each step what must hold. The simulator (`sim`) does more, with replicas and
 //! disks that tear; this is small, close to the core, and where a failing seed reads like a script.
 
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ const SERVERS: u64 = 6;
 const SEEDS: u64 = 300;
 const STEPS: u64 = 2_500;
 
-/// RAFT-2, RAFT-7, RAFT-12, RAFT-21, RAFT-22: one leader a term, what is committed stays, no read misses what was committed
-/// before it, whatever happens; and once nothing happens any more, a leader is found and all agree.
+/// RAFT-2, RAFT-7, RAFT-12, RAFT-16, RAFT-21, RAFT-22, RAFT-23: one leader a term, what is committed stays, no read misses what
+/// was committed before it, whatever happens, also to one disk at a time, and also to groups that sleep; and once nothing happens any more, a leader is found and all agree.
 #[test]
 fn chance_breaks_nothing() {
     let mut seen = Seen::default();
@@ -30,8 +30,9 @@ fn chance_breaks_nothing() {
         seen.add(&run);
     }
     // A run in which nothing happens proves nothing.
-    let few = Seen { elections: 3, entries: 30, reads: 10, changes: 2 };
+    let few = Seen { elections: 2, entries: 30, reads: 10, changes: 2, spoilt: 0 };
     assert!(seen.at_least(&few, SEEDS), "too little happened: {seen:?}");
+    assert!(seen.spoilt > SEEDS, "too little was spoilt: {seen:?}");
 }
 
 /// What happened in all runs.
@@ -41,6 +42,7 @@ struct Seen {
     entries: u64,
     reads: u64,
     changes: u64,
+    spoilt: u64,
 }
 
 impl Seen {
@@ -49,6 +51,7 @@ impl Seen {
         self.entries += run.committed.len() as u64;
         self.reads += run.reads_answered;
         self.changes += run.cluster.changes_done;
+        self.spoilt += run.spoilt;
     }
 
     fn at_least(&self, few: &Self, times: u64) -> bool {
@@ -68,6 +71,8 @@ struct Run {
     /// What was committed when a read was asked for.
     reads: BTreeMap<RequestId, LogIndex>,
     reads_answered: u64,
+    /// How often a disk lost something.
+    spoilt: u64,
     next: u64,
 }
 
@@ -89,7 +94,8 @@ impl Run {
         let servers: Vec<NodeId> = (1..=SERVERS).map(NodeId).collect();
         let cluster = Cluster::start(setting, &servers);
         let (leaders, committed, reads) = Default::default();
-        Self { seed, random, cluster, leaders, committed, reads, reads_answered: 0, next: 1 }
+        let (reads_answered, spoilt, next) = (0, 0, 1);
+        Self { seed, random, cluster, leaders, committed, reads, reads_answered, spoilt, next }
     }
 
     fn any(&mut self) -> NodeId {
@@ -167,9 +173,30 @@ impl Run {
     fn crash_or_restart(&mut self, id: NodeId) {
         if self.cluster.raft(id).is_ok() {
             drop(self.cluster.crash(id));
+            if self.random.chance_ppm(400_000) {
+                self.spoil(id);
+            }
         } else {
             self.cluster.restart(id);
         }
+    }
+
+    /// The disk of a server that is down loses some of what was durable, if no other one lacks anything.
+    fn spoil(&mut self, id: NodeId) {
+        let disks = self.cluster.nodes.iter().filter(|(other, _)| **other != id);
+        if !disks.into_iter().all(|(_, node)| node.disk.is_whole()) {
+            return;
+        }
+        let Ok(node) = self.cluster.node_mut(id) else { return };
+        let last = node.disk.last();
+        let first = LogIndex(last.0.saturating_sub(self.random.below(10)).max(1));
+        if self.random.chance_ppm(500_000) {
+            let few = LogIndex(first.0 + self.random.below(5));
+            node.disk.rot(first, few);
+        } else {
+            node.disk.forget(first);
+        }
+        self.spoilt += u64::from(!node.disk.is_whole());
     }
 
     fn hold_or_release(&mut self, id: NodeId) {
@@ -269,7 +296,21 @@ impl Run {
                 return;
             }
         }
+        if self.cannot_be_mended() {
+            return;
+        }
         panic!("{}", self.story("no agreement after a minute of quiet"));
+    }
+
+    /// Somebody lacks something, and so few vote that they cannot do without.
+    fn cannot_be_mended(&self) -> bool {
+        let up = self.cluster.up();
+        let rafts = || up.iter().filter_map(|id| self.cluster.raft(*id).ok());
+        let few = |raft: &quorate_raft::Raft| {
+            let members = raft.membership();
+            members.voters.len() < 3 || (members.is_joint() && members.outgoing.len() < 3)
+        };
+        rafts().any(|raft| !raft.is_whole()) && rafts().any(few)
     }
 
     fn agree(&self) -> bool {

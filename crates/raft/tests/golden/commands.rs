@@ -24,6 +24,10 @@
 //! lose nI nJ                  nI sees its connection to nJ close
 //! hold nI / release nI        nI's disk makes nothing durable / does again
 //! crash nI / restart nI       the process dies (nobody notices) / starts from its disk
+//! rot nI FIRST [LAST]         the data of these entries rots on the disk of nI, which is down
+//! forget nI FIRST             ... or all from this one on is lost, with all that was known of it
+//! revert nI FIRST             ... and nobody knows it
+//! wipe nI                     ... or its disk is a new one, and nobody tells it so
 //! snapshot nI [bytes=N] [at=I]  nI takes a snapshot of this size, up to what is committed or to index I
 //! status                      one line a server
 //! count                       messages delivered since the last count
@@ -39,6 +43,7 @@ use quorate_contracts::{HardState, Input, LogIndex, NodeId, Process, RequestId, 
 use quorate_raft::{Lease, Members, Request, RoleName};
 
 use crate::cluster::{Cluster, Given, InFlight, Setting};
+use crate::disk::Disk;
 use crate::event::{self, View};
 
 /// Carries out a script.
@@ -111,6 +116,7 @@ impl Runner {
             "hold" | "release" => hold(cluster, node(rest, 0)?, verb == "hold"),
             "crash" => cluster.crash(node(rest, 0)?),
             "restart" => restart(cluster, node(rest, 0)?),
+            "rot" | "forget" | "revert" | "wipe" => spoil(cluster, verb, rest),
             "snapshot" => snapshot(cluster, rest),
             "count" => count(cluster),
             _ => Err("there is no such command".to_string()),
@@ -181,7 +187,11 @@ impl Runner {
             let line = match self.cluster.raft(id) {
                 Ok(raft) => {
                     let (view, log) = (View::of(raft).to_string(), event::log(raft));
-                    format!("{view:16}  commit {}  log {log}", raft.commit())
+                    let missing = raft.missing().map_or(String::new(), |missing| {
+                        let stranded = if raft.is_stranded() { ", stranded" } else { "" };
+                        format!("  ({missing}{stranded})")
+                    });
+                    format!("{view:16}  commit {}  log {log}{missing}", raft.commit())
                 }
                 Err(_) => "down".to_string(),
             };
@@ -335,6 +345,28 @@ fn restart(cluster: &mut Cluster, id: NodeId) -> Done {
         return Err("it is up".to_string());
     }
     cluster.restart(id);
+    Ok(())
+}
+
+/// What was durable does not read any more.
+fn spoil(cluster: &mut Cluster, verb: &str, rest: &[&str]) -> Done {
+    let id = node(rest, 0)?;
+    if cluster.raft(id).is_ok() {
+        return Err("it is up".to_string());
+    }
+    let disk = &mut cluster.node_mut(id)?.disk;
+    match verb {
+        "rot" => {
+            let first = number(rest, 1)?;
+            disk.rot(
+                LogIndex(first),
+                LogIndex(if rest.len() > 2 { number(rest, 2)? } else { first }),
+            );
+        }
+        "forget" => disk.forget(LogIndex(number(rest, 1)?)),
+        "revert" => disk.revert(LogIndex(number(rest, 1)?)),
+        _ => *disk = Disk::default(),
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The disk of one server in a script: what was synced stays, and a sync may be held back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use quorate_contracts::{
@@ -15,6 +15,10 @@ pub(crate) struct Disk {
     mark: WriteMark,
     base: EntryId,
     entries: BTreeMap<LogIndex, Entry>,
+    /// Entries whose data does not read any more.
+    damaged: BTreeSet<LogIndex>,
+    /// Entries up to here were lost, with all that was known of them.
+    lost: Option<LogIndex>,
     pending: VecDeque<(WriteMark, Record)>,
     /// Nothing becomes durable until it is released.
     pub(crate) held: bool,
@@ -51,12 +55,42 @@ impl Disk {
         self.hard_state = record.hard_state.unwrap_or(self.hard_state);
         if let Some(base) = record.base {
             self.entries = self.entries.split_off(&base.index.next());
+            self.damaged = self.damaged.split_off(&base.index.next());
             self.base = base;
         }
         if let Some(from) = record.truncate_from {
             self.entries.split_off(&from);
+            self.damaged.split_off(&from);
+        }
+        self.lost = if record.confirmed { None } else { self.lost.max(record.lost) };
+        for entry in &record.entries {
+            self.damaged.remove(&entry.id.index);
         }
         self.entries.extend(record.entries.into_iter().map(|entry| (entry.id.index, entry)));
+    }
+
+    /// The data of these entries rots; what they are is still known.
+    pub(crate) fn rot(&mut self, first: LogIndex, last: LogIndex) {
+        self.damaged.extend(self.entries.range(first..=last).map(|(index, _)| *index));
+    }
+
+    /// Whether nothing that was durable is missing.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.lost.is_none()
+    }
+
+    /// All from an entry on is gone, and that something is gone is known.
+    pub(crate) fn forget(&mut self, first: LogIndex) {
+        let gone = self.entries.split_off(&first);
+        self.damaged.split_off(&first);
+        self.lost = self.lost.max(gone.last_key_value().map(|(index, _)| *index));
+    }
+
+    /// ... or is not known.
+    pub(crate) fn revert(&mut self, first: LogIndex) {
+        let lost = self.lost;
+        self.forget(first);
+        self.lost = lost;
     }
 
     /// What was not synced is gone.
@@ -68,10 +102,10 @@ impl Disk {
     /// Up to so many bytes of entries from an index on, among them those that are only written.
     pub(crate) fn read(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Vec<Entry> {
         let mut bytes = 0;
-        let fitting = self.entries.range(from..=to).take_while(|(_, entry)| {
+        let fitting = self.entries.range(from..=to).take_while(|(index, entry)| {
             let wanted = bytes == 0 || bytes < bytes_max;
             bytes += entry.data.len().max(1);
-            wanted
+            wanted && !self.damaged.contains(index)
         });
         fitting.map(|(_, entry)| entry.clone()).collect()
     }
@@ -113,7 +147,18 @@ impl Disk {
         if self.base != *last && !held && self.base.index < last.index {
             self.base = *last;
             self.entries.clear();
+            self.damaged.clear();
+        } else if self.damaged.first().is_some_and(|at| *at <= last.index) {
+            self.base = *last;
+            self.entries = self.entries.split_off(&last.index.next());
+            self.damaged = self.damaged.split_off(&last.index.next());
         }
+        self.lost = self.lost.filter(|lost| *lost > last.index);
+    }
+
+    /// The last entry of the log.
+    pub(crate) fn last(&self) -> LogIndex {
+        self.entries.last_key_value().map_or(self.base.index, |(index, _)| *index)
     }
 
     /// What a server finds when it starts, with at most so many entries in memory.
@@ -125,6 +170,8 @@ impl Disk {
             *before = Some(entry.id.term);
             Some(new.then_some(entry.id))
         });
+        let whole = all.iter().rev().take_while(|entry| !self.damaged.contains(&entry.id.index));
+        let tail = tail.min(whole.count());
         let memberships = all.iter().filter(|entry| entry.kind == EntryKind::Membership);
         Recovered {
             hard_state: self.hard_state,
@@ -136,10 +183,10 @@ impl Disk {
             base: self.base,
             term_starts: starts.flatten().collect(),
             last: all.last().map_or(self.base, |entry| entry.id),
-            tail: all[all.len().saturating_sub(tail)..].iter().copied().cloned().collect(),
+            tail: all[all.len() - tail..].iter().copied().cloned().collect(),
             memberships: memberships.map(|entry| (entry.id.index, entry.data.clone())).collect(),
-            damaged: Vec::new(),
-            lost: None,
+            damaged: self.damaged.iter().copied().collect(),
+            lost: self.lost,
         }
     }
 }

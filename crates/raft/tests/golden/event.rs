@@ -62,7 +62,10 @@ pub(crate) fn of_record(record: &Record) -> Option<String> {
             Some(format!("appends {}", few.join(", ")))
         }
     };
-    let parts: Vec<_> = [base, truncated, appended].into_iter().flatten().collect();
+    let confirmed = record.confirmed.then(|| "lacks nothing any more".to_string());
+    let lost = record.lost.map(|index| format!("lacks some up to {index}"));
+    let parts: Vec<_> =
+        [base, truncated, appended, confirmed, lost].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
@@ -107,8 +110,10 @@ pub(crate) fn of_message(message: &Message) -> String {
             format!(" after {prev}{}, commit {commit}", ids(entries))
         }
         Body::Accepted { matched, .. } => format!(" up to {matched}"),
+        Body::Damaged { hint, .. } => format!(" behind {hint}"),
+        Body::Reverted { last, .. } => format!(": {last} was acknowledged"),
         Body::Rejected { prev, hint, .. } => format!(" {prev}, hint {hint}"),
-        Body::InstallSnapshot { meta, offset, bytes, done } => {
+        Body::InstallSnapshot { meta, offset, bytes, done, .. } => {
             let end = if *done { ", done" } else { "" };
             format!(" {} at {offset}, {} B{end}", meta.last, bytes.len())
         }

@@ -99,6 +99,12 @@ pub struct GroupStatus {
     pub leader: Option<u64>,
     /// The last index of the log.
     pub last: u64,
+    /// What the disk lost of what this node had acknowledged, in words, until another member has sent it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+    /// Nobody has led for long who could send it again: no majority of the members seems to be up and whole.
+    #[serde(default)]
+    pub stranded: bool,
 }
 
 impl GroupStatus {
@@ -117,6 +123,8 @@ impl GroupStatus {
             applied: status.applied.0,
             leader: status.leader.map(|node| node.0),
             last: status.last.index.0,
+            missing: status.missing.as_ref().map(ToString::to_string),
+            stranded: status.stranded,
         }
     }
 }
