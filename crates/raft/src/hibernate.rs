@@ -15,8 +15,12 @@
 //!
 //! Awake again: a leader that gets a proposal, a read, a transfer, a change of members, the loss of a member, a
 //! question of a candidate, or the answer of one that lags, and it sends a heartbeat at once; a follower that hears its leader
-//! again, or of a later term, or loses the connection to its leader. A sleeping follower protects its leader from
-//! candidates as if it had heard it a moment ago.
+//! again, or of a later term, or loses the connection to its leader, or wants something of it for its own clients. A sleeping
+//! follower protects its leader from candidates as if it had heard it a moment ago.
+//!
+//! A `Hibernate` may be late, and put a follower to sleep whose leader has died since, after the loss was reported. So a
+//! sleeping follower that another one asks for its vote does not only refuse: it is awake from there on, asks its leader whether
+//! it is there (`Awake`), and if nothing is heard its own timeout ends as always. Nothing but speed rests on the driver.
 //!
 //! Members that are away do not keep a group awake: they are asked with a heartbeat every now and then, and wake the group
 //! themselves when they are back, since they campaign, or lag.
@@ -112,6 +116,28 @@ impl Raft {
         }
         leader.progress.values_mut().for_each(|progress| progress.asleep = false);
         leader.sleep = Sleep::Awake { idle_since: now };
+    }
+
+    /// A follower that slept has an election timer again, as if it had just heard its leader.
+    pub(crate) fn waken(&mut self, now: Time) {
+        if std::mem::take(&mut self.sleeping) {
+            self.leader_heard = now;
+            self.reset_election(now);
+        }
+    }
+
+    /// Another server wants to be elected, and this one sleeps: somebody may know more. Whether the leader is there is to be seen.
+    pub(crate) fn roused_by(&mut self, now: Time, from: NodeId, body: &Body, out: &mut Outputs) {
+        let asks = matches!(body, Body::RequestVote { .. });
+        if self.sleeping
+            && asks
+            && self.membership().is_voter(from)
+            && let Some(leader) = self.leader.filter(|leader| *leader != from)
+        {
+            self.waken(now);
+            let when = self.when_term_is_durable(out);
+            self.send(out, when, leader, Body::Awake);
+        }
     }
 
     /// A leader's heartbeat is due: whether the others are asked to sleep instead, or only those that are away
@@ -230,6 +256,7 @@ impl Raft {
                 matches!(leader.sleep, Sleep::Asleep { .. }) && !(asleep && *matched == last)
             }
             Body::RequestVote { .. }
+            | Body::Awake
             | Body::ReadRequest { .. }
             | Body::Rejected { .. }
             | Body::Damaged { .. }

@@ -131,6 +131,8 @@ pub enum Body {
         /// As asked.
         round: u64,
     },
+    /// The sender slept and does not any more: another server asks for its vote. Is the leader there?
+    Awake,
 }
 
 impl Body {
@@ -155,6 +157,7 @@ impl Body {
             Self::ReadAnswer { .. } => "ReadAnswer",
             Self::Hibernate { .. } => "Hibernate",
             Self::Hibernating { .. } => "Hibernating",
+            Self::Awake => "Awake",
         }
     }
 
@@ -169,6 +172,7 @@ impl Body {
                 | Self::TimeoutNow
                 | Self::ReadRequest { .. }
                 | Self::Hibernate { .. }
+                | Self::Awake
         )
     }
 }

@@ -382,6 +382,7 @@ impl Raft {
     /// Rules for all servers (Figure 2): terms first, then the message itself.
     fn receive(&mut self, now: Time, from: NodeId, message: Message, out: &mut Outputs) {
         self.disturbed_by(from, &message.body);
+        self.roused_by(now, from, &message.body, out);
         if message.term > self.term() && !self.looks_at_later_term(now, from, &message) {
             return;
         }
@@ -438,7 +439,7 @@ impl Raft {
                 self.snapshot_progress(now, from, last, next_offset, out);
             }
             Body::TimeoutNow => self.campaign_for_transfer(now, out),
-            Body::Stale => {}
+            Body::Stale | Body::Awake => {}
             Body::ReadRequest { attempt } => self.index_asked(from, attempt),
             Body::ReadAnswer { attempt, index } => self.index_known(attempt, index),
             Body::Hibernate { last, round } => self.hibernate(now, from, last, round, out),

@@ -169,14 +169,15 @@ impl Raft {
             self.reads.next = Attempt(attempt.0.wrapping_add(1));
             self.reads.asked = Some((leader, self.term()));
             self.reads.ask_again_at = now + self.config.timing.election_min / 2;
-            self.ask_for_index(leader, attempt, out);
+            self.ask_for_index(now, leader, attempt, out);
         }
     }
 
-    fn ask_for_index(&mut self, leader: NodeId, attempt: Attempt, out: &mut Outputs) {
+    fn ask_for_index(&mut self, now: Time, leader: NodeId, attempt: Attempt, out: &mut Outputs) {
         if leader == self.config.node {
             self.index_asked(leader, attempt);
         } else {
+            self.waken(now);
             let when = self.when_term_is_durable(out);
             self.send(out, when, leader, Body::ReadRequest { attempt });
         }

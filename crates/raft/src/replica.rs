@@ -280,7 +280,7 @@ impl<S: Service> Replica<S> {
             self.serve(now, ServiceInput::Wake);
             self.carry_out(now, out);
         }
-        self.send_forward(out);
+        self.send_forward(now, out);
         self.raft_step(now, Input::Wake);
         self.snapshot_work(out);
     }
@@ -533,10 +533,11 @@ impl<S: Service> Replica<S> {
 
     /// One packet for all that was proposed since the last batch. If there is no leader any more,
     /// nobody hears of them: the service is told of the change, and knows what to do.
-    fn send_forward(&mut self, out: &mut Vec<Output<Self>>) {
+    fn send_forward(&mut self, now: Time, out: &mut Vec<Output<Self>>) {
         let proposals = std::mem::take(&mut self.forward);
         let leader = self.raft.leader().filter(|leader| *leader != self.raft.node());
         if let (Some(to), false) = (leader, proposals.is_empty()) {
+            self.raft.waken(now);
             let message = ReplicaMessage::Forward(proposals);
             out.push(Output::Send { when: When::Now, to, message });
         }

@@ -102,6 +102,7 @@ mod tag {
     pub(super) const HIBERNATE: u8 = 12;
     pub(super) const HIBERNATING: u8 = 13;
     pub(super) const DAMAGED: u8 = 14;
+    pub(super) const AWAKE: u8 = 15;
     pub(super) const REVERTED: u8 = 16;
 }
 
@@ -174,6 +175,7 @@ fn encode_body(body: &Body, out: &mut WireWriter) {
         }
         Body::TimeoutNow => out.u8(tag::TIMEOUT_NOW),
         Body::Stale => out.u8(tag::STALE),
+        Body::Awake => out.u8(tag::AWAKE),
         Body::ReadRequest { attempt } => {
             out.u8(tag::READ_REQUEST);
             out.u64(attempt.0);
@@ -224,6 +226,7 @@ fn decode_body(input: &mut WireReader<'_>) -> Result<Body, Malformed> {
         }
         tag::TIMEOUT_NOW => Body::TimeoutNow,
         tag::STALE => Body::Stale,
+        tag::AWAKE => Body::Awake,
         tag::READ_REQUEST => Body::ReadRequest { attempt: Attempt(input.u64()?) },
         tag::READ_ANSWER => {
             Body::ReadAnswer { attempt: Attempt(input.u64()?), index: LogIndex(input.u64()?) }
@@ -306,6 +309,7 @@ mod tests {
             Body::ReadAnswer { attempt: Attempt(77), index: LogIndex(5) },
             Body::Hibernate { last: id(4, 2), round: 9 },
             Body::Hibernating { round: 9 },
+            Body::Awake,
         ]
     }
 

@@ -71,6 +71,8 @@ pub struct ServeConfig {
     pub election_timeout_min_ms: u64,
     /// Longest silence.
     pub election_timeout_max_ms: u64,
+    /// A group that had nothing to do for so long sends no heartbeats until it has; 0: never.
+    pub hibernate_after_ms: u64,
     /// Size of a segment of the log.
     pub segment_bytes: u64,
     /// A snapshot is due after this much log.
@@ -141,6 +143,7 @@ impl Default for ServeConfig {
             heartbeat_ms: 100,
             election_timeout_min_ms: 1_000,
             election_timeout_max_ms: 2_000,
+            hibernate_after_ms: 5_000,
             segment_bytes: 64 << 20,
             snapshot_log_bytes: 64 << 20,
             admin_names: Vec::new(),
@@ -252,6 +255,8 @@ impl ServeConfig {
         config.timing.heartbeat = Duration::from_millis(self.heartbeat_ms);
         config.timing.election_min = Duration::from_millis(self.election_timeout_min_ms);
         config.timing.election_max = Duration::from_millis(self.election_timeout_max_ms);
+        let hibernate_after = Duration::from_millis(self.hibernate_after_ms);
+        config.timing.hibernate_after = Some(hibernate_after).filter(|after| !after.is_zero());
         config.limits.snapshot_log_bytes = self.snapshot_log_bytes;
         config
     }
