@@ -64,7 +64,7 @@ fn run_planted(seed: u64, options: &RunOptions, planted: Planted) -> Result<Summ
 mod tests {
     use super::*;
 
-    /// KV-10: linearizable, exactly once, watched without a gap, under every kind of weather; the command line runs
+    /// KV-10, RPC-4: linearizable, exactly once, watched without a gap, under every kind of weather; the command line runs
     /// thousands.
     #[test]
     fn thirty_seeds_keep_every_promise() {
