@@ -8,6 +8,7 @@
 //! | [`server`] | what one server does for its clients: calls, reads, watches, the leader's clock |
 //! | [`check`] | what is wrong with a request, before anything is proposed |
 //! | [`grpc`] | messages in the bytes of a gRPC stream, for servers and clients |
+//! | [`methods`] | calls by their gRPC names |
 //! | [`Refusal`] | every error, with etcd's code and words |
 //!
 //! Not here: HTTP, sockets, password hashing, Raft.
@@ -17,6 +18,7 @@ pub mod command;
 pub mod grpc;
 mod ids;
 pub mod messages;
+pub mod methods;
 mod refusal;
 pub mod server;
 pub mod store;

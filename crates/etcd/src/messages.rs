@@ -2,6 +2,9 @@
 //!
 //! Field names and numbers are the API's, and so is what they mean: the `.proto` files say what is not obvious.
 
+/// Descriptions of all messages and methods, as protobuf describes itself.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// Keys, versions, events.
 #[expect(missing_docs, reason = "compiled from proto/kv.proto")]
 #[allow(clippy::all)]

@@ -157,7 +157,7 @@ async fn run(
     let ids: Vec<NodeId> = config.members.iter().map(|member| NodeId(member.id)).collect();
     let log = data_dir.log();
     let others = Others { own: node, members: ids.clone(), inbox: inbox.clone(), calls };
-    let inbox_of_about = inbox.clone();
+    let about = About::new(config, &data_dir, inbox.clone());
     let acceptor = Acceptor { data_dir, members: ids, trust, inbox, silence };
     tokio::task::spawn_local(acceptor.accept(member_listener));
     let administrators = Administrators::start(others, door.clone(), log);
@@ -167,7 +167,6 @@ async fn run(
         tokio::task::spawn_local(administrators.serve_metrics(listener));
     }
     let etcd_door_keeper = etcd_listener.map(|listener| {
-        let about = About::new(config, cluster_id, inbox_of_about);
         let api = Api::new(Desk::new(kv_door), about);
         tokio::task::spawn_local(async move {
             kv_serving.notified().await;

@@ -53,6 +53,8 @@ pub enum Request {
     RoleList(pb::AuthRoleListRequest),
     /// Ours: a client's id is new (KV-4).
     OpenClient(ClientId),
+    /// Ours: nothing, for users who may administer. The driver asks it before it does what is for them alone.
+    Admin,
 }
 
 impl Request {

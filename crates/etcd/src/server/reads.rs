@@ -50,11 +50,19 @@ impl Server {
             Request::Alarm(request) => {
                 Response::Alarm(pb::AlarmResponse { header, alarms: alarms(request, store) })
             }
+            Request::Admin => {
+                auth.check_admin(caller)?;
+                Response::Done(self.header(store.revision()))
+            }
             Request::Hash(_) => {
+                auth.check_admin(caller)?;
                 let hash = short(store.hash(store.revision())?);
                 Response::Hash(pb::HashResponse { header, hash })
             }
-            Request::HashKv(request) => Response::HashKv(hash_kv(header, request, store)?),
+            Request::HashKv(request) => {
+                auth.check_admin(caller)?;
+                Response::HashKv(hash_kv(header, request, store)?)
+            }
             Request::AuthStatus(_) => Response::AuthStatus(pb::AuthStatusResponse {
                 header,
                 enabled: auth.is_enabled(),

@@ -1,5 +1,6 @@
 //! What the API tells of the cluster, its members, and how they are.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate_contracts::{GroupId, NodeId};
@@ -17,6 +18,7 @@ use super::listen::Api;
 use crate::admin::{GroupStatus, NodeStatus};
 use crate::calls;
 use crate::config::ServeConfig;
+use crate::data_dir::DataDir;
 use crate::inbox::{Inbox, Incoming};
 
 /// How long another member may take until it leads.
@@ -33,18 +35,21 @@ pub(crate) struct About {
     pub(super) quota_bytes: u64,
     /// Host names under which a web page may ask.
     pub(super) names: Vec<String>,
+    /// Where the snapshots are.
+    pub(super) log: PathBuf,
 }
 
 impl About {
-    pub(crate) fn new(config: &ServeConfig, cluster_id: u64, inbox: Inbox) -> Self {
+    pub(crate) fn new(config: &ServeConfig, data_dir: &DataDir, inbox: Inbox) -> Self {
         Self {
             inbox,
-            cluster_id,
+            cluster_id: data_dir.identity().cluster.0,
             node: NodeId(config.node),
             members: members(config),
             request_bytes_max: config.kv_request_bytes_max,
             quota_bytes: config.kv_quota_bytes,
             names: config.admin_names.clone(),
+            log: data_dir.log(),
         }
     }
 
@@ -82,7 +87,7 @@ impl Api {
         Ok((status, group))
     }
 
-    pub(super) async fn status(&self, _: &Context) -> Result<pb::StatusResponse, Status> {
+    pub(super) async fn status(&self) -> Result<pb::StatusResponse, Status> {
         let (status, group) = self.node_status().await?;
         let mut errors: Vec<String> =
             status.kv.alarms.iter().map(|(member, alarm)| alarm_text(*member, *alarm)).collect();
@@ -107,7 +112,11 @@ impl Api {
     }
 
     /// There is nothing to defragment: space that compaction freed is used again at once.
-    pub(super) async fn defragment(&self) -> Result<pb::DefragmentResponse, Status> {
+    pub(super) async fn defragment(
+        &self,
+        context: &Context,
+    ) -> Result<pb::DefragmentResponse, Status> {
+        self.check_admin(context).await?;
         let (_, group) = self.node_status().await?;
         Ok(pb::DefragmentResponse { header: self.about.header(group.term, 0) })
     }
@@ -126,10 +135,18 @@ impl Api {
         Ok(pb::MemberListResponse { header, members: self.about.members.clone() })
     }
 
+    /// Whether the caller may administer.
+    pub(super) async fn check_admin(&self, context: &Context) -> Result<(), Status> {
+        self.desk.call(context, Request::Admin).await?;
+        Ok(())
+    }
+
     pub(super) async fn move_leader(
         &self,
+        context: &Context,
         request: pb::MoveLeaderRequest,
     ) -> Result<pb::MoveLeaderResponse, Status> {
+        self.check_admin(context).await?;
         let (status, group) = self.node_status().await?;
         if group.role != "leader" {
             return Err(Refusal::NotLeader.into());

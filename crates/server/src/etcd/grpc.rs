@@ -1,5 +1,6 @@
 //! gRPC over HTTP: the method is the path, a call's metadata are headers, messages are frames, the outcome is in trailers.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,20 +27,25 @@ const OVERHEAD_BYTES: usize = 512 << 10;
 /// A client may take so long to send the one message of a call.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The messages of a request, as they come.
-pub(super) struct Requests {
-    body: Incoming,
-    unframer: Unframer,
+/// The messages of a request.
+pub(super) enum Requests {
+    /// As they come.
+    Framed { body: Incoming, unframer: Unframer },
+    /// They are here, and no more will come.
+    Ready(VecDeque<Bytes>),
 }
 
 impl Requests {
     fn new(body: Incoming, request_bytes_max: usize) -> Self {
-        Self { body, unframer: Unframer::new(request_bytes_max + OVERHEAD_BYTES) }
+        Self::Framed { body, unframer: Unframer::new(request_bytes_max + OVERHEAD_BYTES) }
     }
 
     /// The next one; `None` when the client has said all. May be given up at any time.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, Status>> {
-        let Self { body, unframer } = self;
+        let (body, unframer) = match self {
+            Self::Framed { body, unframer } => (body, unframer),
+            Self::Ready(messages) => return messages.pop_front().map(Ok),
+        };
         loop {
             match unframer.next_message() {
                 Ok(None) => {}
@@ -62,7 +68,7 @@ impl Requests {
     }
 
     /// The only one.
-    async fn only(&mut self) -> Result<Bytes, Status> {
+    pub(super) async fn only(&mut self) -> Result<Bytes, Status> {
         let next = tokio::time::timeout(REQUEST_PATIENCE, self.next()).await;
         let late = || Status::new(Code::DeadlineExceeded, "grpc: the request did not come in time");
         let none = || Status::new(Code::Internal, "grpc: the call has no request");

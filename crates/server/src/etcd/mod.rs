@@ -1,9 +1,9 @@
-//! The key/value group's clients: etcd's API over gRPC, and its pages for probes, on one port.
+//! The key/value group's clients: etcd's API over gRPC and as JSON, and its pages for probes, on one port.
 //!
 //! ```text
-//!  socket ─ listen ─┬─ grpc ─┬─ unary ───┬─ desk ══ front ─ replica
-//!                   │        └─ streams ─┤
-//!                   └─ pages ── about ───┘
+//!  socket ─ listen ─┬─ grpc ──────────┬─ unary ─┬─ locks ─┬─ desk ══ front ─ replica
+//!                   └─ pages ─ gateway┘         └─ about  │
+//!                              streams ───────────────────┘
 //! ```
 //!
 //! | file | what it does |
@@ -14,8 +14,10 @@
 //! | `listen` | connections: HTTP/2 and HTTP/1.1, told apart by their first bytes |
 //! | `body` | what is sent back, whole or piece by piece |
 //! | `grpc` | requests and replies as gRPC frames them |
+//! | `gateway` | the same calls as JSON over HTTP |
 //! | `unary` | calls with one reply, by their gRPC names |
-//! | `streams` | watches, keep-alives |
+//! | `streams`, `snapshots` | watches, keep-alives; the state as a file |
+//! | `locks`, `turns` | the server's locks and elections; whose turn it is |
 //! | `about` | what the API tells of the cluster and its members |
 //! | `pages` | `/health`, `/version`, `/metrics` |
 //! | `passwords` | hashed and compared beside the loop |
@@ -27,11 +29,15 @@ mod authority;
 mod body;
 mod desk;
 mod front;
+mod gateway;
 mod grpc;
 mod listen;
+mod locks;
 mod pages;
 mod passwords;
+mod snapshots;
 mod streams;
+mod turns;
 mod unary;
 
 pub(crate) use about::About;

@@ -1,4 +1,4 @@
-//! What probes and people ask by plain HTTP.
+//! What probes and people ask by plain HTTP; `gateway` has the calls.
 
 use std::rc::Rc;
 
@@ -11,6 +11,7 @@ use quorate_etcd::server::{Context, Request as Call};
 use super::ETCD_VERSION;
 use super::about::probe;
 use super::body::Body;
+use super::gateway;
 use super::listen::Api;
 use crate::admin;
 
@@ -18,6 +19,12 @@ use crate::admin;
 pub(super) async fn answer(api: Rc<Api>, request: Request<Incoming>) -> Response<Body> {
     if let Some(cause) = admin::other_site(request.headers(), &api.about.names) {
         return plain(StatusCode::FORBIDDEN, cause);
+    }
+    if let Some(method) = gateway::method(request.uri().path()) {
+        if request.method() != Method::POST {
+            return plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+        }
+        return gateway::answer(api, method, request).await;
     }
     let query = request.uri().query().unwrap_or_default();
     match (request.method(), request.uri().path()) {

@@ -1,11 +1,10 @@
-//! Calls whose replies are streams: watches, keep-alives.
+//! Calls whose replies are streams: watches, keep-alives, snapshots, observers of an election.
 //!
 //! Each stream is one task. While its client does not read, the task reads no further requests of it either, and the
 //! service sends it no more events than it has room for.
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use prost::Message;
 use quorate_etcd::grpc::{Status, decode};
 use quorate_etcd::messages::{etcdserverpb as pb, health};
@@ -16,6 +15,7 @@ use super::desk::Stream;
 use super::front::Told;
 use super::grpc::Requests;
 use super::listen::Api;
+use super::{locks, snapshots};
 
 /// Keep-alives of one stream that wait for their answers.
 const KEEP_ALIVES_MAX: usize = 64;
@@ -25,6 +25,8 @@ const KEEP_ALIVES_MAX: usize = 64;
 pub(super) enum Kind {
     Watch,
     KeepAlive,
+    Snapshot,
+    Observe,
     Health,
 }
 
@@ -34,6 +36,8 @@ impl Kind {
         Some(match method {
             "/etcdserverpb.Watch/Watch" => Self::Watch,
             "/etcdserverpb.Lease/LeaseKeepAlive" => Self::KeepAlive,
+            "/etcdserverpb.Maintenance/Snapshot" => Self::Snapshot,
+            "/v3electionpb.Election/Observe" => Self::Observe,
             "/grpc.health.v1.Health/Watch" => Self::Health,
             _ => return None,
         })
@@ -55,9 +59,15 @@ pub(super) async fn begin(
         Kind::KeepAlive => {
             tokio::task::spawn_local(keep_alive(api.desk.keep_alives(), requests, out));
         }
+        Kind::Snapshot => {
+            tokio::task::spawn_local(snapshots::send(api, context, out));
+        }
+        Kind::Observe => {
+            let request = decode(requests.only().await?)?;
+            tokio::task::spawn_local(locks::observe(api, context, request, out));
+        }
         Kind::Health => {
-            let request = requests.next().await.unwrap_or(Ok(Bytes::new()))?;
-            let health::HealthCheckRequest { service } = decode(request)?;
+            let health::HealthCheckRequest { service } = decode(requests.only().await?)?;
             let health = api.health(&service)?.encode_to_vec();
             tokio::task::spawn_local(async move {
                 let _ = out.send(Ok(health.into())).await; // the client may have gone
