@@ -1,4 +1,4 @@
-//! The Rust client library: ZooKeeper sessions with pipelining, watches and reconnection.
+//! The Rust client library: ZooKeeper sessions with pipelining, watches and reconnection; and the key/value service ([`kv`]).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,6 +24,7 @@
 //! | `call`, `reply` | one request encoded; one answer decoded |
 //! | `client` | the methods |
 //! | `task` | the shell: one tokio task with a socket and a timer |
+//! | [`kv`] | the key/value service: etcd's API, with writes that take effect once |
 //! | [`recipes`] | locks, elections, barriers, queues, counters, groups, configurations |
 //! | `connection` | a blocking connection, one request at a time: what a command line needs |
 //!
@@ -41,6 +42,7 @@ mod client;
 mod connection;
 mod error;
 mod failure;
+pub mod kv;
 pub mod recipes;
 mod reply;
 mod session;

@@ -15,7 +15,8 @@ macro_rules! calls {
             match request {
                 $(calls!(@pattern _message $($request)::+) => $method,)*
                 Request::OpenClient(_) => OPEN_CLIENT,
-                Request::Admin => "",
+                // What only a driver asks of its own service is no method.
+                Request::RangePiece(..) | Request::RangeBytes(..) | Request::Admin => "",
             }
         }
 
@@ -23,7 +24,7 @@ macro_rules! calls {
         pub fn encode_request(request: &Request) -> Vec<u8> {
             match request {
                 $(calls!(@pattern message $($request)::+) => message.encode_to_vec(),)*
-                Request::OpenClient(_) | Request::Admin => Vec::new(),
+                _ => Vec::new(),
             }
         }
 
@@ -87,7 +88,8 @@ calls! {
 /// A reply as a message.
 pub fn encode_response(response: &Response) -> Vec<u8> {
     match response {
-        Response::Range(reply) => reply.encode_to_vec(),
+        Response::Range(reply) | Response::RangePiece(reply, _) => reply.encode_to_vec(),
+        Response::RangeBytes(..) => Vec::new(),
         Response::Put(reply) => reply.encode_to_vec(),
         Response::DeleteRange(reply) => reply.encode_to_vec(),
         Response::Txn(reply) => reply.encode_to_vec(),

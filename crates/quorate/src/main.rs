@@ -9,6 +9,7 @@ mod failover;
 mod failure;
 mod groups;
 mod import;
+mod kv;
 mod log;
 mod node;
 mod serve;
@@ -25,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 use failure::{Done, Failure, Kind};
 
-/// Coordination that does not stop: a replicated service that ZooKeeper's clients use unchanged.
+/// Coordination that does not stop: replicated services that ZooKeeper's and etcd's clients use unchanged.
 #[derive(Parser)]
 #[command(name = "quorate", version, after_help = EXAMPLES)]
 struct Arguments {
@@ -56,6 +57,8 @@ enum Verb {
     Status(status::Status),
     /// Read and change znodes, on any server that speaks ZooKeeper's protocol
     Zk(zk::Zk),
+    /// Read and change keys, on any server that speaks etcd's API
+    Kv(kv::Kv),
     /// Save the state of a running cluster, as it is at one zxid
     Backup(backup::Backup),
     /// Begin a new cluster with a backup
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Verb::Node(node) => node.run(),
         Verb::Status(status) => status.run(),
         Verb::Zk(zk) => zk.run(),
+        Verb::Kv(kv) => kv.run(),
         Verb::Backup(backup) => backup.run(),
         Verb::Restore(restore) => restore.run(),
         Verb::Import(import) => import.run(),

@@ -5,6 +5,8 @@
 
 #[path = "up/cluster.rs"]
 mod cluster;
+#[path = "up/kv.rs"]
+mod kv;
 
 use cluster::{Cluster, Directory, ended, until};
 

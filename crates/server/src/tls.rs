@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -23,7 +23,7 @@ pub struct ClientTls {
     /// Authorities of the clients' certificates (PEM); needed unless `client_certificate` is `none`.
     #[serde(default)]
     pub ca: Option<PathBuf>,
-    /// Certificates that the authorities took back (PEM), if they publish such lists.
+    /// Certificates that the authorities took back (PEM or DER), if they publish such lists.
     #[serde(default)]
     pub crl: Option<PathBuf>,
     /// What is asked of clients.
@@ -185,7 +185,11 @@ fn verifier(
 
 fn taken_back(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let pem = |error| TlsError::Pem { path: path.to_path_buf(), error };
-    let lists = CertificateRevocationListDer::pem_file_iter(path).map_err(pem)?;
+    let bytes = std::fs::read(path).map_err(|error| pem(pem::Error::Io(error)))?;
+    if !bytes.starts_with(b"-----") {
+        return Ok(vec![bytes.into()]);
+    }
+    let lists = CertificateRevocationListDer::pem_slice_iter(&bytes);
     lists.collect::<Result<_, _>>().map_err(pem)
 }
 

@@ -1,5 +1,6 @@
 //! What clients ask of a server and what they are told, in the API's own messages.
 
+use bytes::Bytes;
 use quorate_contracts::{NodeId, RequestId};
 
 use crate::command::{AuthChange, Tag};
@@ -53,6 +54,10 @@ pub enum Request {
     RoleList(pb::AuthRoleListRequest),
     /// Ours: a client's id is new (KV-4).
     OpenClient(ClientId),
+    /// Ours: a part of a range that is in the order of its keys, of so many bytes or a little more.
+    RangePiece(pb::RangeRequest, usize),
+    /// Ours: what such a range comes to in bytes, looking at so many keys.
+    RangeBytes(pb::RangeRequest, u64),
     /// Ours: nothing, for users who may administer. The driver asks it before it does what is for them alone.
     Admin,
 }
@@ -79,6 +84,10 @@ impl Request {
 #[expect(missing_docs, reason = "each is the API's reply of that name")]
 pub enum Response {
     Range(pb::RangeResponse),
+    /// Ours: a part of a range, and the key at which the next one begins.
+    RangePiece(pb::RangeResponse, Option<Bytes>),
+    /// Ours: bytes of a range's keys and values in a reply, how many were looked at, and where the rest begins.
+    RangeBytes(u64, u64, Option<Bytes>),
     Put(pb::PutResponse),
     DeleteRange(pb::DeleteRangeResponse),
     Txn(pb::TxnResponse),

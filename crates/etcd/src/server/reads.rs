@@ -39,6 +39,16 @@ impl Server {
                 store.may_range(caller, request)?;
                 Response::Range(pb::RangeResponse { header, ..store.range(request)? })
             }
+            Request::RangePiece(request, bytes_max) => {
+                store.may_range(caller, request)?;
+                let piece = store.piece(request, *bytes_max)?;
+                Response::RangePiece(pb::RangeResponse { header, ..piece.response }, piece.next)
+            }
+            Request::RangeBytes(request, keys_max) => {
+                store.may_range(caller, request)?;
+                let measured = store.measure(request, *keys_max)?;
+                Response::RangeBytes(measured.bytes, measured.keys, measured.next)
+            }
             Request::Txn(request) => {
                 store.may_txn(caller, request)?;
                 Response::Txn(pb::TxnResponse { header, ..store.read_txn(request)? })

@@ -67,6 +67,16 @@ impl Server {
                 self.answer_read(now, call, caller.as_ref(), Request::Range(range), store, out);
                 return Ok(());
             }
+            Request::RangePiece(range, bytes) if range.serializable => {
+                let request = Request::RangePiece(range, bytes);
+                self.answer_read(now, call, caller.as_ref(), request, store, out);
+                return Ok(());
+            }
+            Request::RangeBytes(range, keys) => {
+                let request = Request::RangeBytes(range, keys);
+                self.answer_read(now, call, caller.as_ref(), request, store, out);
+                return Ok(());
+            }
             Request::Txn(txn) if is_read_only(&txn) && is_serializable(&txn) => {
                 self.answer_read(now, call, caller.as_ref(), Request::Txn(txn), store, out);
                 return Ok(());
@@ -261,7 +271,9 @@ pub(super) fn answer(
 
 fn check_request(request: &Request) -> Result<(), Refusal> {
     match request {
-        Request::Range(request) => check::range(request),
+        Request::Range(request)
+        | Request::RangePiece(request, _)
+        | Request::RangeBytes(request, _) => check::range(request),
         Request::Put(request) => check::put(request),
         Request::DeleteRange(request) => check::delete_range(request),
         Request::Txn(request) => check::txn(request),

@@ -34,7 +34,8 @@ pub use auth::{Access, Auth, ROOT};
 pub use clients::WINDOW;
 pub use lease::{LEASE_TTL_MAX, LEASE_TTL_MIN};
 pub(crate) use mvcc::Mvcc;
-use range::{range, readable_revision};
+pub use range::is_in_order;
+use range::{Measured, Piece, measure, piece, range, readable_revision};
 use txn::read_only;
 pub(crate) use txn::{is_read_only, is_serializable};
 pub(crate) use versions::VersionId;
@@ -102,6 +103,26 @@ impl Store {
     pub fn range(&self, request: &pb::RangeRequest) -> Result<pb::RangeResponse, Refusal> {
         self.mvcc.check_readable(readable_revision(request))?;
         Ok(range(&self.mvcc, request, self.mvcc.current))
+    }
+
+    /// As much of a range in the order of its keys as comes to so many bytes, and where the rest begins.
+    pub(crate) fn piece(
+        &self,
+        request: &pb::RangeRequest,
+        bytes_max: usize,
+    ) -> Result<Piece, Refusal> {
+        self.mvcc.check_readable(readable_revision(request))?;
+        Ok(piece(&self.mvcc, request, self.mvcc.current, bytes_max))
+    }
+
+    /// Measures a range in the order of its keys.
+    pub(crate) fn measure(
+        &self,
+        request: &pb::RangeRequest,
+        keys_max: u64,
+    ) -> Result<Measured, Refusal> {
+        self.mvcc.check_readable(readable_revision(request))?;
+        Ok(measure(&self.mvcc, request, keys_max))
     }
 
     /// A hash of all that can be read at a revision, the same on all members (HashKV).

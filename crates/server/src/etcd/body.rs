@@ -53,6 +53,23 @@ impl Skin for Framed {
     }
 }
 
+/// Pieces of one gRPC message, which are framed already.
+pub(super) struct Pieces;
+
+impl Skin for Pieces {
+    fn message(&self, piece: Bytes) -> Bytes {
+        piece
+    }
+
+    fn end(&self, _: Option<&Status>) -> Option<Bytes> {
+        None
+    }
+
+    fn trailers(&self, status: Option<&Status>) -> Option<HeaderMap> {
+        Some(trailers(status))
+    }
+}
+
 /// A reply's body.
 pub(super) enum Body {
     /// All there is, and what follows it.

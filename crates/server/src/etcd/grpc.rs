@@ -18,10 +18,14 @@ use quorate_etcd::grpc::{
 use quorate_etcd::server::Context;
 use quorate_etcd::{Code, Refusal};
 
-use super::body::{Body, Framed, Messages};
+use super::body::{Body, Framed, Messages, Pieces, Skin};
 use super::listen::{Api, CertifiedUser};
+use super::ranges;
+use super::ranges::Ranged;
 use super::streams;
 
+/// Its answer may be larger than what should be in memory at once.
+const RANGE: &str = "/etcdserverpb.KV/Range";
 /// What a message may have beyond the largest request.
 const OVERHEAD_BYTES: usize = 512 << 10;
 /// A client may take so long to send the one message of a call.
@@ -87,18 +91,25 @@ pub(super) async fn answer(api: Rc<Api>, request: Request<Incoming>) -> Response
     let mut requests = Requests::new(body, api.about.request_bytes_max);
     if let Some(kind) = streams::Kind::of(method) {
         return match streams::begin(api, kind, context, requests).await {
-            Ok(messages) => streamed(messages),
+            Ok(messages) => streamed(messages, Box::new(Framed)),
             Err(status) => whole(Err(status)),
         };
     }
     if method == OPEN_CLIENT {
         return whole(open_client(&api, &head.headers, context).await);
     }
-    let reply = match requests.only().await {
-        Ok(message) => api.unary(method, &context, message).await,
-        Err(status) => Err(status),
+    let message = match requests.only().await {
+        Ok(message) => message,
+        Err(status) => return whole(Err(status)),
     };
-    whole(reply)
+    if method == RANGE {
+        return match ranges::answer(&api, &context, message).await {
+            Ok(Ranged::Whole(message)) => whole(Ok(message.into())),
+            Ok(Ranged::Pieces(pieces)) => streamed(pieces, Box::new(Pieces)),
+            Err(status) => whole(Err(status)),
+        };
+    }
+    whole(api.unary(method, &context, message).await)
 }
 
 /// What one call came to: the reply's bytes, and whether it is only the word that it was done before.
@@ -161,8 +172,8 @@ fn whole(reply: Result<Reply, Status>) -> Response<Body> {
     response
 }
 
-fn streamed(messages: Messages) -> Response<Body> {
-    let mut response = Response::new(Body::Stream { messages, skin: Box::new(Framed) });
+fn streamed(messages: Messages, skin: Box<dyn Skin>) -> Response<Body> {
+    let mut response = Response::new(Body::Stream { messages, skin });
     let kind = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response

@@ -46,17 +46,26 @@ const TLS_HANDSHAKE: u8 = 22;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Requests that are being worked on, in units of 1 KiB: beyond, clients wait.
 const ROOM_KIB: usize = 128 << 10;
+/// Large ranges that are sent at a time, each with two pieces in memory: beyond, clients wait.
+const LARGE_RANGES_MAX: usize = 64;
 
 /// What handlers have.
 pub(crate) struct Api {
     pub(super) desk: Desk,
     pub(super) about: About,
     pub(super) room: Semaphore,
+    /// Ranges that are being sent in pieces.
+    pub(super) large: Semaphore,
 }
 
 impl Api {
     pub(crate) fn new(desk: Desk, about: About) -> Rc<Self> {
-        Rc::new(Self { desk, about, room: Semaphore::new(ROOM_KIB) })
+        Rc::new(Self {
+            desk,
+            about,
+            room: Semaphore::new(ROOM_KIB),
+            large: Semaphore::new(LARGE_RANGES_MAX),
+        })
     }
 }
 

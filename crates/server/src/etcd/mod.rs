@@ -17,6 +17,7 @@
 //! | `gateway` | the same calls as JSON over HTTP |
 //! | `unary` | calls with one reply, by their gRPC names |
 //! | `streams`, `snapshots` | watches, keep-alives; the state as a file |
+//! | `ranges` | large ranges, piece by piece |
 //! | `locks`, `turns` | the server's locks and elections; whose turn it is |
 //! | `about` | what the API tells of the cluster and its members |
 //! | `pages` | `/health`, `/version`, `/metrics` |
@@ -35,6 +36,7 @@ mod listen;
 mod locks;
 mod pages;
 mod passwords;
+mod ranges;
 mod snapshots;
 mod streams;
 mod turns;
