@@ -13,6 +13,7 @@
 //! Not here: any protocol, any file format. Only words that two crates must share.
 
 mod gate;
+mod histogram;
 mod ids;
 mod log;
 mod machine;
@@ -23,6 +24,7 @@ mod time;
 mod wire;
 
 pub use gate::Gate;
+pub use histogram::Histogram;
 pub use ids::{ClusterId, GroupId, Incarnation, NodeId, RequestId};
 pub use log::{
     Entry, EntryId, EntryKind, HardState, LogIndex, Record, Recovered, SnapshotMeta, Term,

@@ -15,7 +15,7 @@ use quorate_contracts::{Entry, EntryId, EntryKind, LogIndex, NodeId, Record, Tim
 use crate::hibernate::Sleep;
 use crate::log::Slice;
 use crate::node::{Outputs, Raft, Role};
-use crate::progress::Progress;
+use crate::progress::{FollowerView, Progress};
 use crate::read_index::Confirming;
 use crate::rounds::Rounds;
 use crate::transfer::Transfer;
@@ -73,6 +73,10 @@ impl Leader {
 
     pub(crate) fn matched(&self) -> BTreeMap<NodeId, LogIndex> {
         self.progress.iter().map(|(node, progress)| (*node, progress.matched)).collect()
+    }
+
+    pub(crate) fn followers(&self) -> Vec<FollowerView> {
+        self.progress.iter().map(|(node, progress)| progress.view(*node)).collect()
     }
 
     /// What was on its way to that server may be lost.

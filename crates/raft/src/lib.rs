@@ -74,5 +74,6 @@ pub use membership::Membership;
 pub use mending::Missing;
 pub use message::{Attempt, Body, Message};
 pub use node::{Raft, Reply, Request, RoleName};
+pub use progress::FollowerView;
 pub use replica::{Replica, ReplicaMessage, ReplicaReply, ReplicaRequest, Status};
 pub use transfer::TransferOutcome;

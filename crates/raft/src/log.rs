@@ -81,6 +81,11 @@ impl Log {
         Some(self.term_starts[after - 1].term)
     }
 
+    /// The first entry of each run of one term, the oldest first.
+    pub(crate) fn term_starts(&self) -> &VecDeque<EntryId> {
+        &self.term_starts
+    }
+
     /// Whether the log holds this very entry, or begins right after it.
     pub(crate) fn holds(&self, id: EntryId) -> bool {
         self.term_at(id.index) == Some(id.term)

@@ -19,6 +19,7 @@ use crate::leader::Leader;
 use crate::log::Log;
 use crate::membership::Memberships;
 use crate::mending::Mending;
+use crate::progress::FollowerView;
 use crate::read_index::Reads;
 use crate::{Body, ChangeOutcome, Config, Members, Membership, Message, Timing, TransferOutcome};
 
@@ -326,6 +327,19 @@ impl Raft {
             Role::Leader(leader) => leader.matched(),
             _ => BTreeMap::new(),
         }
+    }
+
+    /// What this server knows of each other one's log, if it leads.
+    pub fn followers(&self) -> Vec<FollowerView> {
+        match &self.role {
+            Role::Leader(leader) => leader.followers(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The first entry of each run of one term in the log, the oldest first.
+    pub fn term_starts(&self) -> impl ExactSizeIterator<Item = EntryId> {
+        self.log.term_starts().iter().copied()
     }
 
     pub(crate) fn is_voter(&self) -> bool {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use quorate_contracts::{EntryId, LogIndex, Time};
+use quorate_contracts::{EntryId, LogIndex, NodeId, Time};
 
 /// A leader's view of another server.
 #[derive(Debug)]
@@ -37,6 +37,22 @@ pub(crate) struct Progress {
     /// Appends on their way: last index and bytes of each.
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
+}
+
+/// What a leader knows of another server's log, for people to look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FollowerView {
+    /// Which server.
+    pub node: NodeId,
+    /// Highest index known to be durable there (`matchIndex`).
+    pub matched: LogIndex,
+    /// Next index to send (`nextIndex`).
+    pub next: LogIndex,
+    /// When it was last heard of, in this term.
+    pub heard: Time,
+    /// How it is being fed: `probe` until it turned out where the logs agree, then `replicate`; `snapshot` while it
+    /// lacks entries that are gone; `asleep` while there is nothing to feed it.
+    pub feed: &'static str,
 }
 
 /// How a follower is being fed.
@@ -86,6 +102,17 @@ impl Progress {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
         }
+    }
+
+    /// This, for people to look at.
+    pub(crate) fn view(&self, node: NodeId) -> FollowerView {
+        let feed = match self.feed {
+            Feed::Probe { .. } => "probe",
+            Feed::Replicate if self.asleep => "asleep",
+            Feed::Replicate => "replicate",
+            Feed::Snapshot { .. } => "snapshot",
+        };
+        FollowerView { node, matched: self.matched, next: self.next, heard: self.heard, feed }
     }
 
     /// Whether another append with entries may leave.

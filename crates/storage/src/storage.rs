@@ -306,6 +306,11 @@ impl<D: Disk> Storage<D> {
         }
     }
 
+    /// The disk under it, to be looked at.
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
     /// The disk under it.
     pub fn disk_mut(&mut self) -> &mut D {
         &mut self.disk

@@ -13,6 +13,7 @@
 //! | `sasl` | how a client proves a password without sending it |
 //! | `statistics` | what is counted |
 //! | `four_letter` | administrators' commands |
+//! | `views` | clients and watches, for people to look at |
 //!
 //! Writes of one connection are proposed at once, many in flight; reads wait only for the connection's own
 //! earlier writes, and are answered from the state right after them. Replies leave in the order of the
@@ -31,6 +32,7 @@ mod reconfig;
 mod requests;
 mod sasl;
 mod statistics;
+mod views;
 mod watches;
 
 use std::collections::btree_map::Entry;
@@ -48,6 +50,7 @@ pub use four_letter::HostFacts;
 use liveness::Liveness;
 pub use messages::ServerMessage;
 pub use statistics::Statistics;
+pub use views::{ClientView, WatchView};
 use watches::Watches;
 
 /// One connection of one client, numbered by the driver, never twice.

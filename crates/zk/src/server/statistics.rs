@@ -1,6 +1,6 @@
 //! What is counted: of a server, and of each connection.
 
-use quorate_contracts::Time;
+use quorate_contracts::{Histogram, Time};
 
 use crate::command::Zxid;
 use crate::wire::{RequestHeader, opcode};
@@ -48,12 +48,15 @@ pub struct Statistics {
     pub received: u64,
     /// Packets to clients.
     pub sent: u64,
+    /// How long clients waited for their answers, from the arrival of the request.
+    pub answers: Histogram,
     pub(super) latencies: Latencies,
 }
 
 impl Statistics {
     pub(super) fn answered(&mut self, now: Time, arrived: Time) {
         self.latencies.add(now.since(arrived).as_micros() as u64);
+        self.answers.add(now.since(arrived));
     }
 }
 

@@ -66,6 +66,16 @@ impl Watches {
         (self.by_connection.len(), self.by_path.len())
     }
 
+    /// Who watches a path itself, and how.
+    pub(super) fn at(&self, path: &str) -> impl Iterator<Item = (Table, ConnectionId)> {
+        self.by_path.get(path).into_iter().flatten().copied()
+    }
+
+    /// How many watches a connection has.
+    pub(super) fn count_of(&self, connection: ConnectionId) -> usize {
+        self.by_connection.get(&connection).map_or(0, |own| own.watches.len())
+    }
+
     /// Bytes that a connection's watches take, about.
     pub(super) fn bytes_of(&self, connection: ConnectionId) -> usize {
         self.by_connection.get(&connection).map_or(0, |own| own.bytes)

@@ -33,6 +33,11 @@ pub struct Session {
 pub(crate) type Sessions = BTreeMap<SessionId, Session>;
 
 impl Session {
+    /// How many znodes go with it.
+    pub fn ephemerals(&self) -> usize {
+        self.ephemerals.len()
+    }
+
     /// A hash of everything that is the same on all replicas; the znodes have their own.
     pub(crate) fn digest(&self, id: SessionId) -> u64 {
         let mut hash = id.0 as u64 ^ u64::from(crc32c::crc32c(&self.password));
