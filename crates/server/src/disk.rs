@@ -7,9 +7,12 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use quorate_contracts::Histogram;
 use quorate_storage::{Completion, Disk, FileInfo, Operation, Ticket};
 
 /// A directory of real files.
@@ -18,6 +21,42 @@ pub struct RealDisk {
     directory: PathBuf,
     log: Sender<(Ticket, Operation)>,
     aside: Sender<(Ticket, Operation)>,
+    gauge: DiskGauge,
+}
+
+/// What people want to know of a disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DiskGauge {
+    directory: PathBuf,
+    syncs: Arc<Mutex<Histogram>>,
+}
+
+/// Files of one kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Files {
+    pub(crate) count: usize,
+    pub(crate) bytes: u64,
+}
+
+impl DiskGauge {
+    /// How long syncs of data took.
+    pub(crate) fn syncs(&self) -> Histogram {
+        *self.syncs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The files whose names end like this, as far as they can be read.
+    pub(crate) fn files(&self, end: &str) -> Files {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let ours = entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(end));
+        ours.filter_map(|entry| entry.metadata().ok()).fold(Files::default(), |sum, file| Files {
+            count: sum.count + 1,
+            bytes: sum.bytes + file.len(),
+        })
+    }
+
+    fn synced(&self, took: Duration) {
+        self.syncs.lock().unwrap_or_else(PoisonError::into_inner).add(took);
+    }
 }
 
 impl RealDisk {
@@ -26,9 +65,14 @@ impl RealDisk {
         directory: &Path,
         completed: impl Fn(Completion) + Clone + Send + 'static,
     ) -> io::Result<Self> {
+        let gauge = DiskGauge { directory: directory.to_path_buf(), syncs: Arc::default() };
         let spawn = |name: &str| {
             let (sender, receiver) = channel();
-            let mut worker = Worker { directory: directory.to_path_buf(), open: HashMap::new() };
+            let mut worker = Worker {
+                directory: directory.to_path_buf(),
+                open: HashMap::new(),
+                gauge: gauge.clone(),
+            };
             let completed = completed.clone();
             thread::Builder::new()
                 .name(name.to_string())
@@ -39,7 +83,13 @@ impl RealDisk {
             directory: directory.to_path_buf(),
             log: spawn("log")?,
             aside: spawn("beside the log")?,
+            gauge,
         })
+    }
+
+    /// What people want to know of it.
+    pub(crate) fn gauge(&self) -> DiskGauge {
+        self.gauge.clone()
     }
 }
 
@@ -86,6 +136,7 @@ fn read(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
 struct Worker {
     directory: PathBuf,
     open: HashMap<String, File>,
+    gauge: DiskGauge,
 }
 
 impl Worker {
@@ -106,7 +157,9 @@ impl Worker {
                 let file = self.file(&name)?;
                 file.write_all_at(&data, offset)?;
                 if sync {
+                    let began = Instant::now();
                     file.sync_data()?;
+                    self.gauge.synced(began.elapsed());
                 }
             }
             Operation::Read { name, offset, length } => {

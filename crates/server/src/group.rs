@@ -45,6 +45,8 @@ pub(crate) enum Event {
     Snapshot(SnapshotInput),
     /// A snapshot of the state as it is now is wanted; tell when it is durable.
     TakeSnapshot(oneshot::Sender<EntryId>),
+    /// Somebody wants to look into its state.
+    Look(crate::dashboard::Looking),
     /// The disk failed.
     DiskFailed(String),
     /// That member is to lead; what came of it is to be told.
@@ -94,6 +96,8 @@ pub(crate) trait Front<S: Service> {
     fn facts(&self, replica: &Replica<S>, uptime: Duration) -> Option<S::Request>;
     /// Adds what people want to know of the group.
     fn report(&self, replica: &Replica<S>, status: &mut NodeStatus);
+    /// Shows what somebody wants to see of the state; nothing, unless it has something to show.
+    fn look(&self, _replica: &Replica<S>, _looking: crate::dashboard::Looking) {}
     /// Nothing more is to be read from clients.
     fn drain(&mut self);
     /// Whether clients wait for answers.
@@ -126,6 +130,7 @@ pub(crate) struct Group<S: Service, F> {
     /// Who waits to hear what came of a transfer.
     transfer: Option<oneshot::Sender<TransferOutcome>>,
     draining: bool,
+    reigns: crate::dashboard::Reigns,
 }
 
 impl<S: Service, F: Front<S>> Group<S, F> {
@@ -145,6 +150,7 @@ impl<S: Service, F: Front<S>> Group<S, F> {
             handing_over: false,
             transfer: None,
             draining: false,
+            reigns: Default::default(),
         }
     }
 
@@ -155,6 +161,7 @@ impl<S: Service, F: Front<S>> Group<S, F> {
             self.carry_out(output, shared);
         }
         self.out = out;
+        self.reigns.note(now, self.replica.raft());
         if !self.open && self.replica.is_serving() {
             self.open = true;
             self.front.open();
@@ -260,6 +267,7 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
                 self.backups.wait(self.replica.applied().index, taken);
                 self.input(now, Input::Requested(ReplicaRequest::TakeSnapshot), shared);
             }
+            Event::Look(looking) => self.front.look(&self.replica, looking),
             Event::DiskFailed(reason) => self.input(now, Input::DiskFailed { reason }, shared),
             Event::HandOver if self.replica.raft().is_leader() => {
                 self.handing_over = true;
@@ -301,6 +309,11 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
     }
 
     fn report(&self, status: &mut NodeStatus) {
+        let own = status.groups.len();
         self.front.report(&self.replica, status);
+        for group in &mut status.groups[own..] {
+            group.add_log(self.id, self.reigns.seen, self.replica.raft(), &self.replica.status());
+            group.reigns = self.reigns.told();
+        }
     }
 }

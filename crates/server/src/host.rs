@@ -164,6 +164,7 @@ impl Host {
                 tracing::info!(%member, "lost the connection to a member");
                 self.tell_all(|| Event::MemberLost(member));
             }
+            Incoming::Look(group, looking) => self.tell(group, Event::Look(looking)),
             Incoming::TakeSnapshot(group, taken) => self.tell(group, Event::TakeSnapshot(taken)),
             Incoming::Lead { group, to, answer } => self.tell(group, Event::Lead { to, answer }),
             Incoming::Status(answer) => {
@@ -262,10 +263,19 @@ impl Host {
 
     fn status(&self) -> NodeStatus {
         let counters = self.shared.storage.counters();
+        let gauge = self.shared.storage.disk().gauge();
+        let (segments, snapshots) = (gauge.files(".log"), gauge.files(".snap"));
         let mut status = NodeStatus {
             id: self.node.0,
             pid: std::process::id(),
+            uptime_ms: self.start.elapsed().as_millis() as u64,
+            cpu_ms: cpu_ms(),
             resident_bytes: resident_bytes(),
+            syncs_us: gauge.syncs().counts().collect(),
+            segments: segments.count,
+            segment_bytes: segments.bytes,
+            snapshots: snapshots.count,
+            snapshot_bytes: snapshots.bytes,
             fdatasyncs: counters.syncs,
             log_entries: counters.entries,
             log_bytes: counters.bytes,
@@ -275,6 +285,16 @@ impl Host {
         self.groups.iter().for_each(|group| group.report(&mut status));
         status
     }
+}
+
+/// Time that all threads of this process had a processor, in milliseconds; 0 where the kernel does not tell.
+fn cpu_ms() -> u64 {
+    // A tick of the kernel's accounts; a hundred a second wherever Linux runs on ordinary machines.
+    const TICK_MS: u64 = 10;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold anything: utime and stime are the 12th and 13th.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * TICK_MS
 }
 
 /// Resident memory of this process, as the kernel counts it; 0 where it does not tell.

@@ -23,6 +23,8 @@ pub(crate) enum Incoming {
     Message { line: Rc<Line>, group: GroupId, body: Bytes },
     /// A member's connection was lost.
     MemberLost(NodeId),
+    /// Somebody wants to look into a group's state.
+    Look(GroupId, crate::dashboard::Looking),
     /// Somebody wants a snapshot of a group's state as it is now, and to hear which file it is.
     TakeSnapshot(GroupId, oneshot::Sender<EntryId>),
     /// Somebody wants that member to lead the group instead of this one.

@@ -18,6 +18,7 @@
 //! | `channel`, `tls` | the bytes of a connection, plain or through TLS; certificates |
 //! | `outbox` | bytes on their way out of a socket |
 //! | `admin` | HTTP for `quorate status` and for probes |
+//! | `dashboard` | pages for people, and the player of simulated runs |
 //! | `config` | the configuration file, and ZooKeeper's |
 //!
 //! One thread runs a node's sockets and its groups, since on few cores hand-offs cost more than they
@@ -29,6 +30,7 @@ mod calls;
 mod channel;
 mod clients;
 mod config;
+mod dashboard;
 mod data_dir;
 mod deadlines;
 mod disk;
@@ -47,6 +49,7 @@ mod zookeeper;
 pub use admin::{ClusterStatus, GroupStatus, KvStatus, NodeStatus};
 pub use config::zoo_cfg::ZooCfg;
 pub use config::{ConfigError, MemberAddress, ServeConfig};
+pub use dashboard::player_page;
 pub use data_dir::{DataDir, DataDirError, LockError, lock_file, random_u64, write_aside};
 pub use disk::RealDisk;
 pub use found::{FoundError, found};

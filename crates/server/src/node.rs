@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::admin::{Administrators, Others};
+use crate::admin::{AdminDoors, Administrators, Others};
 use crate::calls::{CALLS, Calls};
 use crate::clients::{ClientLimits, Reception};
 use crate::config::{ConfigError, ServeConfig};
@@ -162,7 +162,13 @@ async fn run(
     tokio::task::spawn_local(acceptor.accept(member_listener));
     let administrators = Administrators::start(others, door.clone(), log);
     let names = config.admin_names.clone();
-    tokio::task::spawn_local(administrators.clone().serve(admin_listener, names));
+    let doors = AdminDoors {
+        names,
+        data: config.dashboard_data,
+        node: config.node,
+        members: config.members.iter().map(|m| (m.id, m.admin.to_string())).collect(),
+    };
+    tokio::task::spawn_local(administrators.clone().serve(admin_listener, doors));
     if let Some(listener) = metrics_listener {
         tokio::task::spawn_local(administrators.serve_metrics(listener));
     }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::admin::{GroupStatus, NodeStatus};
 use crate::clients::Client;
+use crate::dashboard::Looking;
 use crate::group::Front;
 use crate::inbox::Door;
 
@@ -144,11 +145,22 @@ impl Front<Server> for ZooKeeper {
         status.serving = group.serving;
         status.zxid = format!("0x{:x}", tree.last_zxid().0);
         status.sessions = tree.sessions().len();
+        let counted = service.statistics();
+        status.answers_us = counted.answers.counts().collect();
+        status.packets_received = counted.received;
+        status.packets_sent = counted.sent;
+        status.outstanding = service.outstanding();
+        status.ephemerals = tree.ephemerals();
+        status.data_bytes = tree.data_bytes();
         status.connections = service.connections();
         status.watches = service.watches();
         status.znodes = tree.znodes();
         status.digest = format!("{:016x}", tree.digest());
         status.groups.push(GroupStatus::new("coordination", &group));
+    }
+
+    fn look(&self, replica: &Replica<Server>, looking: Looking) {
+        looking.show(replica.machine(), replica.service());
     }
 
     fn drain(&mut self) {

@@ -12,7 +12,8 @@ use crate::calls::{self, Answered, Ask};
 use crate::inbox::{Door, Inbox};
 
 /// How long another member may take.
-const STATUS_PATIENCE: Duration = Duration::from_secs(1);
+/// A page must show within two seconds that a member is gone.
+const STATUS_PATIENCE: Duration = Duration::from_millis(700);
 const LEAD_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How a cluster is, as one of its nodes finds out.
@@ -22,6 +23,9 @@ pub struct ClusterStatus {
     pub nodes: Vec<NodeStatus>,
     /// The others.
     pub unreachable: Vec<u64>,
+    /// How long the questions and their answers took, in microseconds, by member.
+    #[serde(default)]
+    pub round_trips_us: std::collections::BTreeMap<u64, u64>,
 }
 
 /// This node's way to the others.
@@ -44,10 +48,18 @@ impl Others {
             .collect();
         let mut cluster = ClusterStatus::default();
         cluster.nodes.extend(calls::status(&self.inbox).await);
+        let began = std::time::Instant::now();
         for (member, answer) in asked {
             let status = answer.await.ok().and_then(Result::ok);
             match status.and_then(|json| serde_json::from_slice(&json).ok()) {
-                Some(status) => cluster.nodes.push(status),
+                Some(status) => {
+                    cluster.nodes.push(status);
+                    // What waited behind a member that is gone took no such time.
+                    if cluster.unreachable.is_empty() {
+                        let took = began.elapsed().as_micros() as u64;
+                        cluster.round_trips_us.insert(member.0, took);
+                    }
+                }
                 None => cluster.unreachable.push(member.0),
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! | path | what it gives |
 //! | --- | --- |
+//! | `/` | the dashboard, for people (`dashboard`) |
 //! | `/status` | JSON: [`NodeStatus`] |
 //! | `/cluster` | JSON: [`ClusterStatus`], what this node hears from every member |
 //! | `POST /lead/ID` | has node ID lead the coordination service; whichever node is asked, the leader does it |
@@ -32,6 +33,7 @@ use quorate_contracts::{EntryId, GroupId, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::dashboard::{self, Look, Looking};
 use crate::inbox::{Door, Incoming};
 use crate::zookeeper::Arrival;
 pub use asking::ClusterStatus;
@@ -50,6 +52,7 @@ enum Question {
     Lead(NodeId, oneshot::Sender<Result<String, String>>),
     Word([u8; 4], oneshot::Sender<String>),
     Snapshot(oneshot::Sender<EntryId>),
+    Look(GroupId, Looking),
 }
 
 /// Those who answer administrators: the handlers' way to the loop.
@@ -61,7 +64,7 @@ pub(crate) struct Administrators {
 }
 
 /// No answer: the node is stopping, or it is too busy to say how it is.
-struct Silent;
+pub(crate) struct Silent;
 
 impl IntoResponse for Silent {
     fn into_response(self) -> Response {
@@ -78,11 +81,10 @@ impl Administrators {
         Self { questions: sender, log }
     }
 
-    /// Answers until the node ends. `names` are host names under which this port may be asked, besides
-    /// addresses and `localhost`.
-    pub(crate) async fn serve(self, listener: TcpListener, names: Vec<String>) {
+    /// Answers until the node ends.
+    pub(crate) async fn serve(self, listener: TcpListener, doors: AdminDoors) {
         let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        run(listener, router(self, names, is_local)).await;
+        run(listener, router(self, doors, is_local)).await;
     }
 
     /// The same for a port that gives metrics and nothing else, under any name: scrapers know a node by whatever
@@ -93,6 +95,25 @@ impl Administrators {
 
     async fn status(&self) -> Result<NodeStatus, Silent> {
         self.ask(Question::Status).await
+    }
+
+    /// How the cluster is.
+    pub(crate) async fn cluster(&self) -> Result<ClusterStatus, Silent> {
+        self.ask(Question::Cluster).await
+    }
+
+    /// What a group has to show; `None` if it shows no such thing.
+    pub(crate) async fn look(
+        &self,
+        group: GroupId,
+        look: Look,
+    ) -> Result<Option<serde_json::Value>, Silent> {
+        let (looking, shown) = Looking::at(look);
+        self.questions.try_send(Question::Look(group, looking)).map_err(|_| Silent)?;
+        match tokio::time::timeout(PATIENCE, shown).await {
+            Ok(shown) => Ok(shown.ok()),
+            Err(_) => Err(Silent),
+        }
     }
 
     async fn word(&self, word: [u8; 4]) -> Result<String, Silent> {
@@ -137,6 +158,7 @@ async fn pass_on(
             Question::Snapshot(taken) => {
                 others.inbox.push(Incoming::TakeSnapshot(GroupId::COORDINATION, taken));
             }
+            Question::Look(group, looking) => others.inbox.push(Incoming::Look(group, looking)),
             Question::Cluster(answer) => {
                 let others = others.clone();
                 tokio::task::spawn_local(async move { answer.send(others.cluster().await) });
@@ -150,7 +172,20 @@ async fn pass_on(
     }
 }
 
-fn router(administrators: Administrators, names: Vec<String>, is_local: bool) -> Router {
+/// To whom this port is open, and for what.
+pub(crate) struct AdminDoors {
+    /// Host names under which it may be asked, besides addresses and `localhost`.
+    pub(crate) names: Vec<String>,
+    /// It shows what the services hold.
+    pub(crate) data: bool,
+    /// This node.
+    pub(crate) node: u64,
+    /// Where the members answer administrators, as the configuration has it.
+    pub(crate) members: std::collections::BTreeMap<u64, String>,
+}
+
+fn router(administrators: Administrators, doors: AdminDoors, is_local: bool) -> Router {
+    let dashboard = dashboard::router(administrators.clone(), &doors);
     // A backup holds everything, whatever the access control lists say.
     let backup = if is_local { get(backup::give) } else { get(backup::refuse) };
     Router::new()
@@ -163,11 +198,12 @@ fn router(administrators: Administrators, names: Vec<String>, is_local: bool) ->
         .route("/commands", get(async || commands::index()))
         .route("/commands/{name}", get(give_command))
         .fallback(async || {
-            let text = "{\"error\":\"there are /status, /cluster, /health, /metrics, /backup, /commands and POST /lead/ID\"}";
+            let text = "{\"error\":\"there are / (the dashboard), /status, /cluster, /health, /metrics, /backup, /commands and POST /lead/ID\"}";
             (StatusCode::NOT_FOUND, json_type(), text)
         })
-        .layer(middleware::from_fn_with_state(names, refuse_other_sites))
         .with_state(administrators)
+        .merge(dashboard)
+        .layer(middleware::from_fn_with_state(doors.names, refuse_other_sites))
 }
 
 async fn give_status(State(administrators): State<Administrators>) -> Result<Response, Silent> {
@@ -176,7 +212,7 @@ async fn give_status(State(administrators): State<Administrators>) -> Result<Res
 }
 
 async fn give_cluster(State(administrators): State<Administrators>) -> Result<Response, Silent> {
-    let cluster = administrators.ask(Question::Cluster).await?;
+    let cluster = administrators.cluster().await?;
     Ok((json_type(), serde_json::to_string(&cluster).unwrap_or_default()).into_response())
 }
 

@@ -1,6 +1,7 @@
 //! How a node is, for `GET /status`, `quorate status` and the metrics.
 
-use quorate_raft::{RoleName, Status};
+use quorate_contracts::{GroupId, NodeId, Time};
+use quorate_raft::{FollowerView, Raft, RoleName, Status};
 use serde::{Deserialize, Serialize};
 
 /// How a node is.
@@ -35,6 +36,32 @@ pub struct NodeStatus {
     pub log_bytes: u64,
     /// Packets written to other members since the start.
     pub member_packets_sent: u64,
+    /// Milliseconds since its start.
+    pub uptime_ms: u64,
+    /// Milliseconds for which its threads had a processor.
+    pub cpu_ms: u64,
+    /// How long its fdatasyncs took since the start: a bucket's end in microseconds, and how many fell into it.
+    pub syncs_us: Vec<(u64, u64)>,
+    /// How long its clients waited for their answers, likewise.
+    pub answers_us: Vec<(u64, u64)>,
+    /// Packets that its clients sent ...
+    pub packets_received: u64,
+    /// ... and were sent.
+    pub packets_sent: u64,
+    /// Requests of its clients that are not answered yet.
+    pub outstanding: usize,
+    /// Ephemeral znodes.
+    pub ephemerals: u64,
+    /// Bytes of all paths and data.
+    pub data_bytes: u64,
+    /// Files of the log, and their size.
+    pub segments: usize,
+    /// See `segments`.
+    pub segment_bytes: u64,
+    /// Files of snapshots, and their size.
+    pub snapshots: usize,
+    /// See `snapshots`.
+    pub snapshot_bytes: u64,
     /// Groups hosted only to be measured (`quorate bench groups`) ...
     #[serde(skip_serializing_if = "is_zero")]
     pub idle_groups: usize,
@@ -83,8 +110,11 @@ fn is_zero(count: &usize) -> bool {
 }
 
 /// How a group of a node is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GroupStatus {
+    /// Its number.
+    pub id: u64,
     /// Its name.
     pub name: String,
     /// `leader`, `follower`, `candidate` or `learner`.
@@ -105,7 +135,54 @@ pub struct GroupStatus {
     /// Nobody has led for long who could send it again: no majority of the members seems to be up and whole.
     #[serde(default)]
     pub stranded: bool,
+    /// The log begins after this index.
+    pub base: u64,
+    /// Highest index that is durable on this node.
+    pub durable: u64,
+    /// The last index that the newest snapshot covers.
+    pub snapshot: Option<u64>,
+    /// The runs of one term in the log, the newest few: first index, term.
+    pub terms: Vec<(u64, u64)>,
+    /// Whose votes count.
+    pub voters: Vec<u64>,
+    /// Who gets the log without a vote.
+    pub learners: Vec<u64>,
+    /// What the leader knows of the others' logs; empty elsewhere.
+    pub followers: Vec<FollowerStatus>,
+    /// Who led, as this node heard of it, the newest last: term, leader, when in milliseconds since 1970.
+    pub reigns: Vec<(u64, u64, u64)>,
 }
+
+/// What a leader knows of another member's log.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FollowerStatus {
+    /// The member.
+    pub id: u64,
+    /// `matchIndex`: so far its log is known to agree, durably.
+    pub matched: u64,
+    /// `nextIndex`: what it is to be sent next.
+    pub next: u64,
+    /// `probe`, `replicate`, `snapshot` or `asleep`.
+    pub feed: String,
+    /// Milliseconds since it was heard of.
+    pub heard_ms: u64,
+}
+
+impl FollowerStatus {
+    fn new(now: Time, view: &FollowerView) -> Self {
+        Self {
+            id: view.node.0,
+            matched: view.matched.0,
+            next: view.next.0,
+            feed: view.feed.to_string(),
+            heard_ms: now.since(view.heard).as_millis() as u64,
+        }
+    }
+}
+
+/// Runs of one term that are told of: more would be told every second, and nobody sees so many.
+const TERMS_TOLD_MAX: usize = 12;
 
 impl GroupStatus {
     pub(crate) fn new(name: &str, status: &Status) -> Self {
@@ -125,6 +202,27 @@ impl GroupStatus {
             last: status.last.index.0,
             missing: status.missing.as_ref().map(ToString::to_string),
             stranded: status.stranded,
+            ..Self::default()
         }
     }
+
+    /// Adds what there is to see of the group's log.
+    pub(crate) fn add_log(&mut self, id: GroupId, now: Time, raft: &Raft, status: &Status) {
+        let ids = |nodes: &std::collections::BTreeSet<_>| nodes.iter().map(id_of).collect();
+        let starts = raft.term_starts();
+        let untold = starts.len().saturating_sub(TERMS_TOLD_MAX);
+        self.id = id.0;
+        self.base = status.base.index.0;
+        self.durable = status.durable.0;
+        self.snapshot = raft.snapshot_index().map(|index| index.0);
+        self.terms = starts.skip(untold).map(|start| (start.index.0, start.term.0)).collect();
+        self.voters = ids(&status.membership.voters);
+        self.learners = ids(&status.membership.learners);
+        let followers = raft.followers();
+        self.followers = followers.iter().map(|view| FollowerStatus::new(now, view)).collect();
+    }
+}
+
+fn id_of(node: &NodeId) -> u64 {
+    node.0
 }

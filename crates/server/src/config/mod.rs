@@ -87,6 +87,8 @@ pub struct ServeConfig {
     pub kv_progress_notify_ms: u64,
     /// A client that counts its calls is forgotten after this silence.
     pub kv_client_idle_ms: u64,
+    /// The dashboard shows what the services hold, as far as everybody may read it.
+    pub dashboard_data: bool,
     /// Groups that hold nothing, hosted only to measure what a group costs (`quorate bench groups`).
     #[serde(skip_serializing_if = "is_zero")]
     pub idle_groups: u64,
@@ -151,6 +153,7 @@ impl Default for ServeConfig {
             kv_quota_bytes: 2 << 30,
             kv_progress_notify_ms: 600_000,
             kv_client_idle_ms: 3_600_000,
+            dashboard_data: true,
             idle_groups: 0,
         }
     }

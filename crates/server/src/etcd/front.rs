@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::passwords;
 use crate::admin::{GroupStatus, KvStatus, NodeStatus};
+use crate::dashboard::Looking;
 use crate::group::Front;
 use crate::inbox::Door;
 
@@ -154,6 +155,10 @@ impl Front<Server> for Etcd {
             digest: format!("{:016x}", store.digest()),
         };
         status.groups.push(GroupStatus::new("kv", &replica.status()));
+    }
+
+    fn look(&self, replica: &Replica<Server>, looking: Looking) {
+        looking.show_store(replica.machine());
     }
 
     fn drain(&mut self) {
