@@ -12,6 +12,7 @@ mod import;
 mod kv;
 mod log;
 mod node;
+mod player;
 mod serve;
 mod servers;
 mod sim;
@@ -72,6 +73,8 @@ enum Verb {
     /// Run a scenario in the simulator
     #[command(subcommand)]
     Sim(sim::Sim),
+    /// Make a page that plays the trace of a simulated run
+    Trace(player::Trace),
     /// Check whether a recorded history is linearizable
     Check(check::Check),
     /// Check what clients of a running cluster see, while its nodes are killed if you like
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
         Verb::Import(import) => import.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Sim(sim) => sim.run(),
+        Verb::Trace(trace) => trace.run(),
         Verb::Check(check) => check.run(),
         Verb::Verify(verify) => verify.run(),
     };

@@ -299,7 +299,7 @@ fn announce(directory: &Path, cluster: &ClusterFile) {
     );
     for node in &cluster.nodes {
         text += &format!(
-            "  n{}  pid {:<8} zookeeper {}   etcd {}   admin http://{}/status\n",
+            "  n{}  pid {:<8} zookeeper {}   etcd {}   dashboard http://{}/\n",
             node.id,
             node.pid,
             node.zookeeper,
