@@ -130,13 +130,15 @@ impl Raft {
         Some(ChangeOutcome::NotCaughtUp { node: *behind, matched, last: self.log.last() })
     }
 
-    /// A learner that is there, and so little behind that the group would not wait for it.
-    fn has_caught_up(&self, now: Time, node: NodeId) -> bool {
+    /// A learner that is there, and so little behind that the group would not wait for it; known to its leader only.
+    pub fn has_caught_up(&self, now: Time, node: NodeId) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let (lag, patience) = (self.config.limits.promotion_lag, self.config.timing.election_min);
         leader.progress.get(&node).is_some_and(|progress| {
+            // It has to have said something: a short log lets one that was never there look as if it lacked little.
             let behind = self.log.last().index.distance_from(progress.matched);
-            behind <= lag && now < progress.heard + patience
+            let known = progress.matched != LogIndex::ZERO;
+            known && behind <= lag && now < progress.heard + patience
         })
     }
 

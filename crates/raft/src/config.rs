@@ -118,6 +118,8 @@ pub struct Config {
     pub node: NodeId,
     /// The voters of a new group. What the log or a snapshot says wins.
     pub voters: Vec<NodeId>,
+    /// Those of a new group that get the log and do not vote.
+    pub learners: Vec<NodeId>,
     /// Timers.
     pub timing: Timing,
     /// Bounds.
@@ -132,6 +134,7 @@ impl Config {
         Self {
             node,
             voters: voters.into_iter().collect(),
+            learners: Vec::new(),
             timing: Timing::default(),
             limits: Limits::default(),
             lease: None,

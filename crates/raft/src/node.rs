@@ -191,7 +191,8 @@ impl Process for Raft {
 impl Raft {
     /// A server as it was recovered from its disk. `seed` makes its random choices.
     pub fn new(config: Config, recovered: Recovered, seed: u64) -> Self {
-        let initial = Membership::of_voters(config.voters.iter().copied());
+        let mut initial = Membership::of_voters(config.voters.iter().copied());
+        initial.learners.extend(&config.learners);
         let mut memberships = Memberships::new(initial);
         let mending = Mending::new(&recovered);
         let snapshot = recovered.snapshot.map(|(meta, _)| meta);
@@ -303,6 +304,12 @@ impl Raft {
     /// The members in force.
     pub fn membership(&self) -> &Membership {
         self.memberships.current()
+    }
+
+    /// Whether the members in force are committed, so that they stay in force.
+    pub fn has_settled_membership(&self) -> bool {
+        let (since, membership) = self.memberships.newest();
+        since <= self.commit && !membership.is_joint()
     }
 
     /// The members that were in force at `index`, which the log must still reach: what a snapshot up to
