@@ -168,7 +168,7 @@ impl Proposal {
         data.u64(origin.0);
         data.u64(id.0);
         encode(&mut data);
-        Self { data: data.finish() }
+        Self { data: data.finish_tight() }
     }
 
     /// Reads an entry's data back, or `None` if it is too short to be a proposal.

@@ -94,6 +94,15 @@ impl WireWriter {
     pub fn finish(self) -> Bytes {
         self.out.freeze()
     }
+    /// What was written, for long keeping: a large buffer that is far from full is copied to one that fits.
+    pub fn finish_tight(self) -> Bytes {
+        const LARGE: usize = 4 << 10;
+        let spare = self.out.capacity() - self.out.len();
+        if self.out.len() >= LARGE && spare > self.out.len() / 8 {
+            return Bytes::copy_from_slice(&self.out);
+        }
+        self.finish()
+    }
     /// Bytes written so far.
     pub fn len(&self) -> usize {
         self.out.len()

@@ -1,11 +1,13 @@
-//! Znodes and how they hang together: a slab of nodes, an index from path to slot, and children as a list
-//! that runs through the nodes themselves. A node costs its path, its data and about 150 bytes.
+//! Znodes and how they hang together: a slab of nodes, an index of slots by the hash of their paths, and children as a
+//! list that runs through the nodes themselves. A node costs its path, its data and about 150 bytes.
 
-use std::rc::Rc;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::acl::AclId;
 use crate::command::{CreateMode, SessionId, Stat, Zxid};
-use crate::path::{self, ByPath};
+use crate::path;
 
 /// A node's place in the slab.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -46,7 +48,7 @@ impl Kind {
 /// A znode.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    pub(crate) path: Rc<str>,
+    pub(crate) path: Box<str>,
     data: Option<Box<[u8]>>,
     /// Of the data: a change of anything else need not read it all again.
     data_checksum: u32,
@@ -174,7 +176,10 @@ impl Node {
 pub(crate) struct Nodes {
     slots: Vec<Option<Node>>,
     free: Vec<Slot>,
-    by_path: ByPath<Rc<str>, Slot>,
+    /// Slots by the hash of their paths, which stand in the nodes alone. Looked up only: no order can leak.
+    by_path: HashTable<Slot>,
+    /// A hash that withstands names that clients choose to collide.
+    hasher: DefaultHashBuilder,
 }
 
 impl Nodes {
@@ -188,7 +193,8 @@ impl Nodes {
     }
 
     pub(crate) fn find(&self, path: &str) -> Option<Slot> {
-        self.by_path.get(path).copied()
+        let is_it = |slot: &Slot| self.at(*slot).is_some_and(|node| &*node.path == path);
+        self.by_path.find(self.hasher.hash_one(path), is_it).copied()
     }
 
     pub(crate) fn at(&self, slot: Slot) -> Option<&Node> {
@@ -215,13 +221,17 @@ impl Nodes {
     /// Adds a node; its parent, if it has one, must be there.
     pub(crate) fn insert(&mut self, node: Node) -> Slot {
         let slot = self.next_slot();
-        self.by_path.insert(node.path.clone(), slot);
+        let hash = self.hasher.hash_one(&*node.path);
         let parent = path::parent(&node.path).and_then(|parent| self.find(parent));
         if self.free.pop().is_some() {
             self.slots[slot.0 as usize] = Some(node);
         } else {
             self.slots.push(Some(node));
         }
+        let Self { slots, by_path, hasher, .. } = self;
+        by_path.insert_unique(hash, slot, |slot| {
+            slots[slot.0 as usize].as_ref().map_or(0, |node| hasher.hash_one(&*node.path))
+        });
         if let Some(parent) = parent {
             self.link(slot, parent);
         }
@@ -253,7 +263,10 @@ impl Nodes {
     pub(crate) fn remove(&mut self, slot: Slot) -> Node {
         let node = self.slots[slot.0 as usize].take().expect("a node is removed once");
         assert_eq!(node.children, 0, "{} has children", node.path);
-        self.by_path.remove(&node.path);
+        let hash = self.hasher.hash_one(&*node.path);
+        if let Ok(entry) = self.by_path.find_entry(hash, |known| *known == slot) {
+            entry.remove();
+        }
         self.free.push(slot);
         if let Some(previous) = node.previous_sibling.some() {
             self.node_mut(previous).next_sibling = node.next_sibling;

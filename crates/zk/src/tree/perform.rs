@@ -65,7 +65,7 @@ impl Tree {
         if let Kind::Ephemeral(session) = node.kind {
             self.ephemerals += 1;
             if let Some(session) = self.sessions.get_mut(&session) {
-                session.ephemerals.insert(node.path.clone());
+                session.ephemerals.insert((&*node.path).into());
             }
         }
         self.digest = self.digest.wrapping_add(node.digest());
@@ -95,7 +95,7 @@ impl Tree {
         if let Kind::Ephemeral(session) = node.kind {
             self.ephemerals -= 1;
             if let Some(session) = self.sessions.get_mut(&session) {
-                session.ephemerals.remove(&node.path);
+                session.ephemerals.remove(&*node.path);
             }
         }
         self.digest = self.digest.wrapping_sub(node.digest());
