@@ -120,7 +120,7 @@ impl fmt::Display for Answered {
     }
 }
 
-const CODES: [(ErrorCode, &str, &str); 20] = [
+const CODES: [(ErrorCode, &str, &str); 22] = [
     (
         ErrorCode::RuntimeInconsistency,
         "RuntimeInconsistency",
@@ -146,6 +146,12 @@ const CODES: [(ErrorCode, &str, &str); 20] = [
     (ErrorCode::SessionMoved, "SessionMoved", "the session is attached to another server"),
     (ErrorCode::NotReadOnly, "NotReadOnly", "this server answers reads only"),
     (ErrorCode::NoWatcher, "NoWatcher", "there is no such watch"),
+    (
+        ErrorCode::NewConfigNoQuorum,
+        "NewConfigNoQuorum",
+        "no quorum of the new configuration is there and up to date",
+    ),
+    (ErrorCode::ReconfigInProgress, "ReconfigInProgress", "another reconfiguration is under way"),
     (ErrorCode::ReconfigDisabled, "ReconfigDisabled", "reconfiguration is disabled"),
     (ErrorCode::QuotaExceeded, "QuotaExceeded", "the quota is used up"),
     (ErrorCode::Throttled, "Throttled", "the server has too much to do; try again later"),

@@ -117,6 +117,7 @@ pub(crate) fn local_config(
         zookeeper_tls: entry.zookeeper_tls,
         etcd: entry.etcd,
         admin: entry.admin,
+        observer: false,
     };
     ServeConfig {
         node: entry.id,

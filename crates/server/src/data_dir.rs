@@ -4,6 +4,7 @@
 //! DIR/identity.json   cluster, node, incarnation, format
 //! DIR/lock            held while a process uses the directory; holds its pid
 //! DIR/peers.json      the incarnations of the other members, as first met
+//! DIR/members.json    the list of members, once it was changed: where to find them at the next start
 //! DIR/log/            segments and snapshots (docs/storage.md)
 //! ```
 
@@ -11,13 +12,18 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use quorate_contracts::{ClusterId, Incarnation, NodeId};
+use quorate_roster::{Member, Roster, RosterVersion};
 use quorate_storage::Identity;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 const FORMAT: u32 = 1;
+/// So often, and so far apart, a lock is tried that another process holds.
+const LOCK_TRIES: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// A directory that this process has for itself.
 #[derive(Debug)]
@@ -53,6 +59,41 @@ struct IdentityFile {
     cluster: u64,
     node: u64,
     incarnation: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RosterFile {
+    version: u64,
+    members: BTreeMap<u64, MemberFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MemberFile {
+    votes: bool,
+    address: String,
+    published: BTreeMap<String, String>,
+}
+
+impl From<&Roster> for RosterFile {
+    fn from(roster: &Roster) -> Self {
+        let file = |member: Member| {
+            let Member { votes, address, published } = member;
+            MemberFile { votes, address, published }
+        };
+        let members = roster.members.iter().map(|(id, member)| (id.0, file(member.clone())));
+        Self { version: roster.version.0, members: members.collect() }
+    }
+}
+
+impl From<RosterFile> for Roster {
+    fn from(file: RosterFile) -> Self {
+        let member = |file: MemberFile| {
+            let MemberFile { votes, address, published } = file;
+            Member { votes, address, published }
+        };
+        let members = file.members.into_iter().map(|(id, file)| (NodeId(id), member(file)));
+        Self { version: RosterVersion(file.version), members: members.collect() }
+    }
 }
 
 impl DataDir {
@@ -131,10 +172,21 @@ impl DataDir {
     }
 
     fn lock(path: &Path) -> Result<File, DataDirError> {
-        lock_file(&path.join("lock")).map_err(|error| match error {
-            LockError::Held(pid) => DataDirError::InUse { path: path.to_path_buf(), pid },
-            LockError::Io(error) => DataDirError::Io { path: path.to_path_buf(), error },
-        })
+        let mut tries = LOCK_TRIES;
+        loop {
+            tries -= 1;
+            match lock_file(&path.join("lock")) {
+                Ok(lock) => return Ok(lock),
+                // A process with much memory that was killed a moment ago takes a while to be gone.
+                Err(LockError::Held(_)) if tries > 0 => std::thread::sleep(LOCK_PAUSE),
+                Err(LockError::Held(pid)) => {
+                    return Err(DataDirError::InUse { path: path.to_path_buf(), pid });
+                }
+                Err(LockError::Io(error)) => {
+                    return Err(DataDirError::Io { path: path.to_path_buf(), error });
+                }
+            }
+        }
     }
 
     /// Whose it is.
@@ -162,6 +214,41 @@ impl DataDir {
         peers.insert(node.0, incarnation.0);
         write_aside(&file, &serde_json::to_vec_pretty(&peers).unwrap_or_default())?;
         Ok(true)
+    }
+
+    /// Forgets which life of those members was met: they left, and may come back with another one.
+    pub(crate) fn forget_peers(&self, gone: &[NodeId]) -> io::Result<()> {
+        let file = self.path.join("peers.json");
+        let mut peers: BTreeMap<u64, u64> = match fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::other)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let before = peers.len();
+        peers.retain(|peer, _| !gone.contains(&NodeId(*peer)));
+        if peers.len() == before {
+            return Ok(());
+        }
+        write_aside(&file, &serde_json::to_vec_pretty(&peers).unwrap_or_default())
+    }
+
+    /// Keeps the list of members for the next start.
+    pub(crate) fn remember_roster(&self, roster: &Roster) -> io::Result<()> {
+        let file = RosterFile::from(roster);
+        let text = serde_json::to_vec_pretty(&file).unwrap_or_default();
+        write_aside(&self.path.join("members.json"), &text)
+    }
+
+    /// The list that was kept, if it was ever changed.
+    pub(crate) fn roster(&self) -> Result<Option<Roster>, DataDirError> {
+        let path = self.path.join("members.json");
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice::<RosterFile>(&text)
+                .map(|file| Some(file.into()))
+                .map_err(|error| DataDirError::Unreadable { path, error }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(DataDirError::Io { path, error }),
+        }
     }
 }
 

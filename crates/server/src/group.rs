@@ -2,6 +2,7 @@
 //! stands on a group, and what its messages and requests look like, is known here and in its [`Front`].
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,20 +10,23 @@ use quorate_contracts::{
     Entry, EntryId, Gate, GroupId, Input, LogIndex, Malformed, NodeId, Output, Process, Service,
     SnapshotInput, Time, Wire, WriteMark,
 };
-use quorate_raft::{Replica, ReplicaMessage, ReplicaReply, ReplicaRequest, TransferOutcome};
+use quorate_raft::{
+    Members, Replica, ReplicaMessage, ReplicaReply, ReplicaRequest, TransferOutcome,
+};
+use quorate_roster::{Roster, Seats, Standing, next_step, standing};
 use quorate_storage::{Storage, StorageEvent};
 use tokio::sync::oneshot;
 
 use crate::admin::{Backups, NodeStatus};
 use crate::disk::RealDisk;
-use crate::members::Members;
+use crate::members;
 
 /// What the groups of a node share.
 pub(crate) struct Shared {
     /// The log and the snapshots.
     pub(crate) storage: Storage<RealDisk>,
     /// The connections to the other members.
-    pub(crate) members: Members,
+    pub(crate) members: members::Members,
     /// What the storage has to tell the groups.
     pub(crate) news: Vec<StorageEvent>,
 }
@@ -53,6 +57,8 @@ pub(crate) enum Event {
     Lead { to: NodeId, answer: oneshot::Sender<TransferOutcome> },
     /// The node is about to stop: another one should lead.
     HandOver,
+    /// There is another list of members, and the groups are as it says.
+    Members(Rc<Roster>),
     /// Nothing new is to be taken from clients.
     Drain,
 }
@@ -77,6 +83,12 @@ pub(crate) trait Hosted {
     fn flush(&mut self);
     /// Adds how it is.
     fn report(&self, status: &mut NodeStatus);
+    /// How far it has come with a list of members.
+    fn standing(&self, _wanted: &Roster) -> Standing {
+        Standing::Complete
+    }
+    /// Takes the next step towards a list of members, if this node leads it. The list must be the newest that there is.
+    fn follow(&mut self, _now: Time, _wanted: &Roster, _shared: &mut Shared) {}
     /// Whether something that the node is to wait for before it stops is not done: leadership that is being handed
     /// over, requests that were taken and are not answered.
     fn is_busy(&self) -> bool;
@@ -94,6 +106,8 @@ pub(crate) trait Front<S: Service> {
     fn open(&mut self);
     /// What the driver alone knows and the service is to be told about every second.
     fn facts(&self, replica: &Replica<S>, uptime: Duration) -> Option<S::Request>;
+    /// There is another list of members, and the groups are as it says.
+    fn members(&mut self, _roster: &Roster) {}
     /// Adds what people want to know of the group.
     fn report(&self, replica: &Replica<S>, status: &mut NodeStatus);
     /// Shows what somebody wants to see of the state; nothing, unless it has something to show.
@@ -220,6 +234,12 @@ impl<S: Service, F: Front<S>> Group<S, F> {
         }
     }
 
+    /// Who has which part by now.
+    fn seats(&self) -> Seats {
+        let membership = self.replica.raft().membership();
+        Seats { voters: membership.voters.clone(), learners: membership.learners.clone() }
+    }
+
     fn persisted(&mut self, now: Time, mark: WriteMark, shared: &mut Shared) {
         let mut released = Vec::new();
         self.gate.open(mark, |gated| released.push(gated));
@@ -281,6 +301,7 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
                 self.transfer = Some(answer);
                 self.input(now, Input::Requested(ReplicaRequest::Transfer(Some(to))), shared);
             }
+            Event::Members(roster) => self.front.members(&roster),
             Event::Drain => {
                 self.draining = true;
                 self.front.drain();
@@ -302,6 +323,24 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
 
     fn flush(&mut self) {
         self.front.flush();
+    }
+
+    fn standing(&self, wanted: &Roster) -> Standing {
+        // What is not committed may go again.
+        let settled = self.replica.raft().has_settled_membership();
+        if settled { standing(&self.seats(), wanted) } else { Standing::Unsettled }
+    }
+
+    fn follow(&mut self, now: Time, wanted: &Roster, shared: &mut Shared) {
+        let raft = self.replica.raft();
+        if !raft.is_leader() || !raft.has_settled_membership() {
+            return;
+        }
+        let next = next_step(&self.seats(), wanted, |node| raft.has_caught_up(now, node));
+        if let Some(Seats { voters, learners }) = next {
+            let members = Members { voters, learners };
+            self.input(now, Input::Requested(ReplicaRequest::ChangeMembers(members)), shared);
+        }
     }
 
     fn is_busy(&self) -> bool {

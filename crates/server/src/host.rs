@@ -8,15 +8,18 @@
 //! Not here: what a group's messages and requests mean (`group`).
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use quorate_contracts::{GroupId, NodeId, SnapshotInput, Time};
+use quorate_roster::{Roster, Standing};
 use quorate_storage::StorageEvent;
 use tokio::sync::Notify;
 
 use crate::admin::NodeStatus;
 use crate::deadlines::{Deadlines, Slot};
+use crate::following::Following;
 use crate::group::{Event, Hosted, Shared};
 use crate::inbox::{Completions, Inbox, Incoming};
 
@@ -36,6 +39,7 @@ pub(crate) struct Host {
     noted: usize,
     due: Vec<Slot>,
     shared: Shared,
+    following: Following,
     inbox: Inbox,
     completions: Completions,
     bell: Arc<Notify>,
@@ -50,6 +54,7 @@ impl Host {
         node: NodeId,
         groups: Vec<Box<dyn Hosted>>,
         shared: Shared,
+        following: Following,
         inbox: Inbox,
         completions: Completions,
         bell: Arc<Notify>,
@@ -63,6 +68,7 @@ impl Host {
             deadlines: Deadlines::default(),
             due: Vec::new(),
             shared,
+            following,
             inbox,
             completions,
             bell,
@@ -109,7 +115,8 @@ impl Host {
     }
 
     async fn wait(&self) {
-        let others = [self.deadlines.next(), self.shared.storage.deadline()];
+        let storage = self.shared.storage.deadline();
+        let others = [self.deadlines.next(), storage, self.following.deadline()];
         let until = others.into_iter().flatten().fold(self.second_at, Time::min);
         let wait = until.since(self.now());
         if !wait.is_zero() {
@@ -138,6 +145,7 @@ impl Host {
         for incoming in arrived {
             self.take(incoming);
         }
+        self.follow();
         self.wake_due();
         self.shared.storage.flush(self.now, &mut self.shared.news);
         self.tell_news();
@@ -167,9 +175,37 @@ impl Host {
             Incoming::Look(group, looking) => self.tell(group, Event::Look(looking)),
             Incoming::TakeSnapshot(group, taken) => self.tell(group, Event::TakeSnapshot(taken)),
             Incoming::Lead { group, to, answer } => self.tell(group, Event::Lead { to, answer }),
+            Incoming::Roster(roster) => self.following.take(roster, &self.shared.members),
+            Incoming::Confirmed(roster) => self.take_step(&roster),
+            Incoming::Progress { version, patience, answer } => {
+                self.following.wait(self.now, version, patience, answer);
+            }
             Incoming::Status(answer) => {
                 let _ = answer.send(self.status());
             }
+        }
+    }
+
+    /// How far the groups are with the list of members.
+    fn follow(&mut self) {
+        if !self.following.is_busy() {
+            return;
+        }
+        let roster = self.following.roster();
+        let standings = self.groups.iter().map(|group| group.standing(roster));
+        let standing = standings.min().unwrap_or(Standing::Complete);
+        if self.following.reached(self.now, standing) {
+            let roster = Rc::new(self.following.roster().clone());
+            self.tell_all(|| Event::Members(roster.clone()));
+        }
+    }
+
+    /// Whoever leads here takes the next step towards a list that is the newest.
+    fn take_step(&mut self, roster: &Roster) {
+        self.following.take(roster.clone(), &self.shared.members);
+        for slot in 0..self.groups.len() {
+            self.touch(slot);
+            self.groups[slot].follow(self.now, roster, &mut self.shared);
         }
     }
 
@@ -259,6 +295,7 @@ impl Host {
         let unix_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
         let uptime = self.start.elapsed();
         self.tell_all(|| Event::Second { unix_ms, uptime });
+        self.following.second(&self.shared.members);
     }
 
     fn status(&self) -> NodeStatus {

@@ -5,15 +5,18 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_contracts::{EntryId, GroupId, NodeId};
 use quorate_raft::TransferOutcome;
+use quorate_roster::{Roster, RosterVersion};
 use quorate_storage::Completion;
 use tokio::sync::{Notify, oneshot};
 
 use crate::admin::NodeStatus;
 use crate::members::Line;
+use crate::registry::Progress;
 
 /// What reaches the loop.
 pub(crate) enum Incoming {
@@ -29,6 +32,17 @@ pub(crate) enum Incoming {
     TakeSnapshot(GroupId, oneshot::Sender<EntryId>),
     /// Somebody wants that member to lead the group instead of this one.
     Lead { group: GroupId, to: NodeId, answer: oneshot::Sender<TransferOutcome> },
+    /// There is another list of members.
+    Roster(Roster),
+    /// The list of members, as it is now everywhere.
+    Confirmed(Roster),
+    /// Somebody wants to hear how far all groups have come with a list of members: once all is as that list says, or
+    /// after a while.
+    Progress {
+        version: Option<RosterVersion>,
+        patience: Duration,
+        answer: oneshot::Sender<Progress>,
+    },
     /// Somebody asks how this node is.
     Status(oneshot::Sender<NodeStatus>),
 }

@@ -8,6 +8,7 @@
 //! | `group` | one Raft group as the loop hosts it, whatever its service is |
 //! | `zookeeper` | the coordination group's side of that: its clients and what people ask of it |
 //! | `etcd` | the key/value group's side: etcd's API over gRPC and HTTP |
+//! | `registry`, `following` | who belongs to the cluster: the system group's side, and how the node follows it |
 //! | `calls` | calls between members, hosted beside the groups |
 //! | `idle` | groups that hold nothing, to measure what a group costs |
 //! | `inbox`, `deadlines` | what has arrived; who is due |
@@ -35,6 +36,7 @@ mod data_dir;
 mod deadlines;
 mod disk;
 mod etcd;
+mod following;
 mod found;
 mod group;
 mod host;
@@ -43,6 +45,7 @@ mod inbox;
 mod members;
 mod node;
 mod outbox;
+mod registry;
 mod tls;
 mod zookeeper;
 

@@ -11,6 +11,7 @@ use quorate_contracts::{GroupId, NoState, NodeId, Recovered, RequestId};
 use quorate_etcd::server as kv;
 use quorate_etcd::store::Store;
 use quorate_raft::Replica;
+use quorate_roster::{Registrar, Roster};
 use quorate_storage::{Damage, OpenError, Storage, StorageOptions};
 use quorate_zk::server::{Server, ServerConfig};
 use quorate_zk::tree::Tree;
@@ -26,14 +27,16 @@ use crate::data_dir::{DataDir, DataDirError, random_u64};
 use crate::disk::RealDisk;
 use crate::etcd;
 use crate::etcd::{About, Api, Desk, Etcd};
+use crate::following::{Following, configured};
 use crate::group::{Group, Hosted, Shared};
 use crate::host::Host;
 use crate::idle;
 use crate::idle::{Closed, Idle};
 use crate::inbox::{Completions, Door, Inbox};
-use crate::members::{Acceptor, Members, Secret, Trust};
+use crate::members::{Acceptor, Known, Members, Secret, Trust};
+use crate::registry::{Enrolment, Registry};
 use crate::tls::ClientTls;
-use crate::zookeeper::ZooKeeper;
+use crate::zookeeper::{ZooKeeper, ensemble};
 
 /// Why a node does not run, or no longer does.
 #[derive(Debug, Error)]
@@ -68,14 +71,14 @@ const WIND_UP_PATIENCE: Duration = Duration::from_millis(2_500);
 /// Runs a node until `stop` is over.
 pub fn serve(config: &ServeConfig, stop: impl Future<Output = Stop>) -> Result<(), ServeError> {
     config.check()?;
-    let data_dir = DataDir::open(&config.data_dir, NodeId(config.node))?;
+    let data_dir = Rc::new(DataDir::open(&config.data_dir, NodeId(config.node))?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, run(config, data_dir, stop))
 }
 
 async fn run(
     config: &ServeConfig,
-    data_dir: DataDir,
+    data_dir: Rc<DataDir>,
     stop: impl Future<Output = Stop>,
 ) -> Result<(), ServeError> {
     let own = config.own_address().ok_or_else(|| {
@@ -113,6 +116,8 @@ async fn run(
         warn_if_open(&[&member_listener], text);
     }
 
+    let base = configured(&config.members);
+    let roster = data_dir.roster()?.unwrap_or_else(|| base.clone());
     let bell = Arc::new(Notify::new());
     let completions = Completions::new(bell.clone());
     let disk = {
@@ -121,7 +126,7 @@ async fn run(
     };
     let options = StorageOptions {
         segment_bytes: config.segment_bytes,
-        alone: config.members.len() == 1,
+        alone: roster.members.len() == 1,
         ..StorageOptions::default()
     };
     let (storage, mut recovered) =
@@ -133,7 +138,8 @@ async fn run(
     let inbox = Inbox::new(bell.clone());
     let door = Door::new(GroupId::COORDINATION, inbox.clone());
     let serving = Rc::new(Notify::new());
-    let front = ZooKeeper::new(door.clone(), serving.clone());
+    let enrolment = Enrolment::new(inbox.clone());
+    let front = ZooKeeper::new(door.clone(), serving.clone(), enrolment.clone());
     let mut groups = vec![coordination(config, &mut recovered, front)?];
     let kv_door = Door::new(GroupId::KEY_VALUE, inbox.clone());
     let kv_serving = Rc::new(Notify::new());
@@ -142,23 +148,25 @@ async fn run(
     groups.push(key_value(config, cluster_id, &mut recovered, front)?);
     let calls = Door::new(CALLS, inbox.clone());
     groups.push(Box::new(Calls::new(calls.clone(), inbox.clone(), random_u64()? | 1)));
+    groups.push(system(config, &base, &mut recovered, &enrolment)?);
     for number in 0..config.idle_groups {
         groups.push(idle_group(config, number, &mut recovered)?);
     }
 
     let silence = Duration::from_millis(config.election_timeout_min_ms);
-    let others = config.members.iter().filter(|member| member.id != config.node);
-    let addresses = others.map(|member| (NodeId(member.id), member.member.clone()));
-    let members = Members::dial(data_dir.identity(), addresses, &trust, silence, random_u64()?);
+    let members = Members::new(data_dir.identity(), trust.clone(), silence, random_u64()?);
     let shared = Shared { storage, members, news: Vec::new() };
     let node = NodeId(config.node);
-    let mut host = Host::new(node, groups, shared, inbox.clone(), completions, bell);
+    let known = Known::default();
+    let registry = enrolment.door();
+    let following = Following::new(node, roster, registry, data_dir.clone(), known.clone());
+    following.begin(&shared.members);
+    let mut host = Host::new(node, groups, shared, following, inbox.clone(), completions, bell);
 
-    let ids: Vec<NodeId> = config.members.iter().map(|member| NodeId(member.id)).collect();
     let log = data_dir.log();
-    let others = Others { own: node, members: ids.clone(), inbox: inbox.clone(), calls };
+    let others = Others { own: node, members: known.clone(), inbox: inbox.clone(), calls };
     let about = About::new(config, &data_dir, inbox.clone());
-    let acceptor = Acceptor { data_dir, members: ids, trust, inbox, silence };
+    let acceptor = Acceptor { data_dir, members: known, trust, inbox, silence };
     tokio::task::spawn_local(acceptor.accept(member_listener));
     let administrators = Administrators::start(others, door.clone(), log);
     let names = config.admin_names.clone();
@@ -184,6 +192,10 @@ async fn run(
         backlog_bytes_max: config.client_backlog_bytes_max,
     };
     let reception = Reception::new(limits, config.connections_max, door);
+    if config.read_only_mode {
+        // Some may come before this node has caught up: the service knows whom to let in.
+        serving.notify_one();
+    }
     let door_keeper = tokio::task::spawn_local(async move {
         // Who is not up to date yet has nothing to say to clients.
         serving.notified().await;
@@ -264,6 +276,23 @@ fn key_value(
     Ok(Box::new(Group::new(id, replica, durable, front)))
 }
 
+/// The group that holds the list of members.
+fn system(
+    config: &ServeConfig,
+    base: &Roster,
+    recovered: &mut AllRecovered,
+    enrolment: &Enrolment,
+) -> Result<Box<dyn Hosted>, ServeError> {
+    let id = GroupId::SYSTEM;
+    let recovered = recovered.remove(&id).unwrap_or_default();
+    let durable = recovered.mark;
+    let first = RequestId(random_u64()? & !0xffff_ffff);
+    let registrar = Registrar::new(NodeId(config.node), base.members.clone(), first);
+    let machine = quorate_roster::Registry::default();
+    let replica = Replica::new(config.raft(), recovered, machine, registrar, random_u64()?);
+    Ok(Box::new(Group::new(id, replica, durable, Registry::new(enrolment))))
+}
+
 fn idle_group(
     config: &ServeConfig,
     number: u64,
@@ -308,7 +337,18 @@ fn server_config(config: &ServeConfig) -> Result<ServerConfig, ServeError> {
     server.super_digest.clone_from(&config.super_digest);
     server.sasl_passwords.clone_from(&config.sasl_passwords);
     server.sasl_super_user.clone_from(&config.sasl_super_user);
-    server.ensemble = ensemble(config);
+    let base = configured(&config.members);
+    server.servers = ensemble(&base);
+    // Some clients connect to what is written there, and to nothing else: where one of these says no more than
+    // "everywhere", and for a server alone, it stays empty.
+    let reachable = config.members.iter().all(|member| !member.zookeeper.ip().is_unspecified());
+    if reachable && base.members.len() > 1 {
+        server.ensemble.clone_from(&server.servers);
+    }
+    server.reconfig_enabled = config.reconfig_enabled;
+    server.linearizable_reads = config.linearizable_reads;
+    server.read_only_mode = config.read_only_mode;
+    server.reap_interval = Duration::from_millis(config.container_check_ms);
     server.connections_per_address_max = config.connections_per_address_max;
     server.unread_bytes_max = config.client_backlog_bytes_max;
     let port = config.own_address().map_or(0, |own| own.zookeeper.port());
@@ -321,35 +361,8 @@ fn server_config(config: &ServeConfig) -> Result<ServerConfig, ServeError> {
         ("maxSessionTimeout", config.session_timeout_max_ms.to_string()),
         ("serverId", config.node.to_string()),
     ];
-    let lines: Vec<(String, String)> = config
-        .members
-        .iter()
-        .map(|m| (format!("server.{}", m.id), format!("{}:participant;{}", m.member, m.zookeeper)))
-        .collect();
-    server.conf =
-        pairs.drain(..).map(|(key, value)| (key.to_string(), value)).chain(lines).collect();
+    server.conf = pairs.drain(..).map(|(key, value)| (key.to_string(), value)).collect();
     Ok(server)
-}
-
-/// What clients read in `/zookeeper/config`, as ZooKeeper writes it. Some connect to these addresses and to no others:
-/// where one of them says no more than "everywhere", and for a server alone, it stays empty.
-fn ensemble(config: &ServeConfig) -> String {
-    let members = &config.members;
-    if members.len() < 2 || members.iter().any(|m| m.zookeeper.ip().is_unspecified()) {
-        return String::new();
-    }
-    let line = |m: &crate::config::MemberAddress| {
-        let election = election_port(&m.member);
-        format!("server.{}={}:{election}:participant;{}\n", m.id, m.member, m.zookeeper)
-    };
-    members.iter().map(line).chain(["version=0".to_string()]).collect()
-}
-
-/// Members have one port for everything, but Java clients refuse a line whose two ports are the same, and Curator then
-/// follows no change of the ensemble: so the port beside it is named, at which nobody listens.
-fn election_port(member: &str) -> u16 {
-    let port = member.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
-    port.map_or(0, |port| port.checked_add(1).unwrap_or(port - 1))
 }
 
 /// Raises the soft limit of open files to the hard one: each client is one.
@@ -360,17 +373,5 @@ pub fn raise_open_files() {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
         tracing::warn!(%error, "cannot raise the limit of open files");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// ZK-17: Java's QuorumServer wants two ports that differ.
-    #[test]
-    fn the_two_ports_of_a_server_line_differ() {
-        let ports = ["10.0.0.1:7400", "[fd00::2]:65535"].map(election_port);
-        assert_eq!(ports, [7401, 65534]);
     }
 }

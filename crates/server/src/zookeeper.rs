@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use quorate_contracts::StateMachine;
+use quorate_contracts::{NodeId, RequestId, StateMachine};
 use quorate_raft::Replica;
+use quorate_roster::{Change, Edit, List, Member, NotChanged, Roster, RosterVersion};
+use quorate_zk::command::ErrorCode;
+use quorate_zk::ensemble::{EnsembleEdit, Reconfiguration, ServerLine, config_text};
 use quorate_zk::server::{ClientReply, ClientRequest, ConnectionId, HostFacts, Server};
 use tokio::sync::{Notify, oneshot};
 
@@ -14,6 +17,7 @@ use crate::clients::Client;
 use crate::dashboard::Looking;
 use crate::group::Front;
 use crate::inbox::Door;
+use crate::registry::Enrolment;
 
 /// What reaches the group from its clients and administrators.
 pub(crate) enum Arrival {
@@ -33,6 +37,7 @@ pub(crate) struct ZooKeeper {
     door: Door<Arrival>,
     /// Rings once clients may come.
     serving: Rc<Notify>,
+    enrolment: Enrolment,
     clients: BTreeMap<ConnectionId, Client>,
     /// Clients that were written to in this round.
     written: BTreeSet<ConnectionId>,
@@ -43,10 +48,11 @@ pub(crate) struct ZooKeeper {
 }
 
 impl ZooKeeper {
-    pub(crate) fn new(door: Door<Arrival>, serving: Rc<Notify>) -> Self {
+    pub(crate) fn new(door: Door<Arrival>, serving: Rc<Notify>, enrolment: Enrolment) -> Self {
         Self {
             door,
             serving,
+            enrolment,
             clients: BTreeMap::new(),
             written: BTreeSet::new(),
             questions: BTreeMap::new(),
@@ -100,6 +106,16 @@ impl ZooKeeper {
         }
     }
 
+    /// Members belong to the node: it changes them, and tells.
+    fn reconfigure(&self, id: RequestId, wanted: Reconfiguration) {
+        let (door, enrolment) = (self.door.clone(), self.enrolment.clone());
+        tokio::task::spawn_local(async move {
+            let changed = enrolment.change(change(wanted)).await;
+            let outcome = changed.map(|roster| roster.version.0 as i64).map_err(error_code);
+            door.push(Arrival::Request(ClientRequest::Reconfigured { id, outcome }));
+        });
+    }
+
     fn pause(&self, connection: ConnectionId, paused: bool) {
         if let Some(client) = self.clients.get(&connection) {
             client.pause(paused || self.draining);
@@ -119,6 +135,7 @@ impl Front<Server> for ZooKeeper {
             ClientReply::Close { connection } => self.end(connection),
             ClientReply::Pause { connection } => self.pause(connection, true),
             ClientReply::Resume { connection } => self.pause(connection, false),
+            ClientReply::Reconfigure { id, wanted } => self.reconfigure(id, wanted),
         }
     }
 
@@ -131,7 +148,13 @@ impl Front<Server> for ZooKeeper {
     }
 
     fn open(&mut self) {
+        self.door.push(Arrival::Request(ClientRequest::Serving));
         self.serving.notify_one();
+    }
+
+    fn members(&mut self, roster: &Roster) {
+        let config = ensemble(roster);
+        self.door.push(Arrival::Request(ClientRequest::Ensemble { config }));
     }
 
     fn facts(&self, replica: &Replica<Server>, uptime: Duration) -> Option<ClientRequest> {
@@ -173,6 +196,64 @@ impl Front<Server> for ZooKeeper {
     }
 }
 
+/// What is published of a member for ZooKeeper's clients stands under this name.
+pub(crate) const PUBLISHED: &str = "zookeeper";
+
+/// What `/zookeeper/config` is to hold. A member that publishes nothing for these clients is named without a port for
+/// them.
+pub(crate) fn ensemble(roster: &Roster) -> String {
+    let line = |(id, member): (&NodeId, &Member)| {
+        let published = member.published.get(PUBLISHED).cloned();
+        let role = if member.votes { "participant" } else { "observer" };
+        let bare = || {
+            let election = election_port(&member.address);
+            format!("{}:{election}:{role}", member.address)
+        };
+        (id.0, published.unwrap_or_else(bare))
+    };
+    let lines: Vec<(u64, String)> = roster.members.iter().map(line).collect();
+    config_text(lines.iter().map(|(id, value)| (*id, &**value)), roster.version.0)
+}
+
+/// Members have one port for everything, but Java clients refuse a line whose two ports are the same, and Curator then
+/// follows no change of the ensemble: so the port beside it is named, at which nobody listens.
+pub(crate) fn election_port(member: &str) -> u16 {
+    let port = member.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+    port.map_or(0, |port| port.checked_add(1).unwrap_or(port - 1))
+}
+
+/// What ZooKeeper's reconfig asks for, in the node's words.
+fn change(wanted: Reconfiguration) -> Change {
+    let edit = match wanted.edit {
+        EnsembleEdit::Replace(lines) => Edit::Replace(list(lines)),
+        EnsembleEdit::Merge { joining, leaving } => Edit::Merge {
+            joining: list(joining),
+            leaving: leaving.into_iter().map(NodeId).collect(),
+        },
+    };
+    let from = wanted.from_version.map(|version| RosterVersion(version as u64));
+    Change { from, edit }
+}
+
+fn list(lines: Vec<ServerLine>) -> List {
+    let member = |line: ServerLine| {
+        let published = BTreeMap::from([(PUBLISHED.to_string(), line.value())]);
+        let address = format!("{}:{}", line.host, line.port);
+        (NodeId(line.id), Member { votes: !line.observer, address, published })
+    };
+    lines.into_iter().map(member).collect()
+}
+
+fn error_code(reason: NotChanged) -> ErrorCode {
+    match reason {
+        NotChanged::OtherVersion => ErrorCode::BadVersion,
+        NotChanged::Meaningless => ErrorCode::BadArguments,
+        NotChanged::NoQuorum => ErrorCode::NewConfigNoQuorum,
+        NotChanged::InProgress => ErrorCode::ReconfigInProgress,
+        NotChanged::Unknown => ErrorCode::OperationTimeout,
+    }
+}
+
 fn host_facts(uptime: Duration, voters: usize) -> HostFacts {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let environment = [
@@ -187,5 +268,31 @@ fn host_facts(uptime: Duration, voters: usize) -> HostFacts {
         open_files_max: limit.unwrap_or(u64::MAX),
         environment: environment.map(|(key, value)| (key.to_string(), value)).into(),
         voters,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ZK-17: Java's QuorumServer wants two ports that differ.
+    #[test]
+    fn the_two_ports_of_a_server_line_differ() {
+        let ports = ["10.0.0.1:7400", "[fd00::2]:65535"].map(election_port);
+        assert_eq!(ports, [7401, 65534]);
+    }
+
+    /// ZK-18: what a client wrote of a server is what clients read of it, under the version of the list.
+    #[test]
+    fn a_server_is_published_as_it_was_given() {
+        let lines = ["server.4=h4:1:2:observer;c4:3", "server.1=h1:1:2:participant;0.0.0.0:3"];
+        let lines = lines.map(|line| ServerLine::parse(line).expect("it reads"));
+        let mut members = list(lines.to_vec());
+        members.insert(NodeId(7), Member { address: "h7:7400".into(), ..Member::default() });
+        let roster = Roster { version: RosterVersion(0x2c), members };
+        let text = "server.1=h1:1:2:participant;0.0.0.0:3\nserver.4=h4:1:2:observer;c4:3\n\
+                    server.7=h7:7400:7401:observer\nversion=2c";
+        assert_eq!(ensemble(&roster), text);
+        assert_eq!(roster.observers(), [NodeId(4), NodeId(7)].into());
     }
 }

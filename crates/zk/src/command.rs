@@ -299,6 +299,8 @@ pub enum ErrorCode {
     Unimplemented = -6,
     OperationTimeout = -7,
     BadArguments = -8,
+    NewConfigNoQuorum = -13,
+    ReconfigInProgress = -14,
     NoNode = -101,
     NoAuth = -102,
     BadVersion = -103,

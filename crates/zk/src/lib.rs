@@ -7,12 +7,14 @@
 //! | [`command`] | what goes through the log, and what comes out of apply |
 //! | [`tree`] | znodes, ACLs and sessions: the replicated state |
 //! | [`server`] | connections, pipelining, watches, session liveness |
+//! | [`ensemble`] | the servers in ZooKeeper's words: `/zookeeper/config`, reconfig |
 //! | [`import`] | ZooKeeper's own files, read into a tree |
 //!
-//! Left out: ZooKeeper's reconfiguration, SASL with Kerberos, read-only mode.
+//! Left out: SASL with Kerberos, local sessions.
 
 mod codec;
 pub mod command;
+pub mod ensemble;
 pub mod import;
 mod path;
 pub mod server;

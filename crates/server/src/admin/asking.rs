@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::NodeStatus;
 use crate::calls::{self, Answered, Ask};
 use crate::inbox::{Door, Inbox};
+use crate::members::Known;
 
 /// How long another member may take.
 /// A page must show within two seconds that a member is gone.
@@ -32,7 +33,7 @@ pub struct ClusterStatus {
 #[derive(Clone)]
 pub(crate) struct Others {
     pub(crate) own: NodeId,
-    pub(crate) members: Vec<NodeId>,
+    pub(crate) members: Known,
     pub(crate) inbox: Inbox,
     pub(crate) calls: Door<calls::Arrival>,
 }
@@ -42,9 +43,10 @@ impl Others {
     pub(super) async fn cluster(&self) -> ClusterStatus {
         let asked: Vec<_> = self
             .members
-            .iter()
-            .filter(|member| **member != self.own)
-            .map(|member| (*member, self.ask(*member, Ask::Status, STATUS_PATIENCE)))
+            .all()
+            .into_iter()
+            .filter(|member| *member != self.own)
+            .map(|member| (member, self.ask(member, Ask::Status, STATUS_PATIENCE)))
             .collect();
         let mut cluster = ClusterStatus::default();
         cluster.nodes.extend(calls::status(&self.inbox).await);

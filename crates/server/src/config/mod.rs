@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_contracts::NodeId;
+use quorate_roster::Member;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::tls::{ClientTls, MemberTls, TlsError};
+use crate::zookeeper::{PUBLISHED, election_port};
 
 const SECRET_BYTES_MIN: usize = 16;
 /// A request becomes one entry of the log, and entries travel between members whole.
@@ -61,6 +63,17 @@ pub struct ServeConfig {
     /// Serves `/metrics`, and nothing else, to whoever asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,
+    /// Whether ZooKeeper's reconfig may change the members (`reconfigEnabled`).
+    pub reconfig_enabled: bool,
+    /// Whether all reads of ZooKeeper clients are linearizable: each asks the leader first.
+    pub linearizable_reads: bool,
+    /// Whether ZooKeeper clients that ask for it may read what is here while there is no quorum.
+    pub read_only_mode: bool,
+    /// How often the leader looks for containers that are empty again, and for znodes whose time to live is over.
+    pub container_check_ms: u64,
+    /// This node is new to a cluster that runs: it waits to be added.
+    #[serde(skip_serializing_if = "is_false")]
+    pub join: bool,
     /// Largest packet taken from a client (ZooKeeper's `jute.maxbuffer`).
     pub packet_bytes_max: usize,
     /// Bytes that may wait for a client that does not read; beyond, its connection is closed.
@@ -94,6 +107,10 @@ pub struct ServeConfig {
     pub idle_groups: u64,
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
@@ -119,6 +136,20 @@ pub struct MemberAddress {
     pub etcd: Option<SocketAddr>,
     /// For administrators.
     pub admin: SocketAddr,
+    /// Whether it does not vote: it is sent everything, and serves clients.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub observer: bool,
+}
+
+impl From<&MemberAddress> for Member {
+    fn from(address: &MemberAddress) -> Self {
+        let MemberAddress { member, zookeeper, observer, .. } = address;
+        let (role, election) =
+            (if *observer { "observer" } else { "participant" }, election_port(member));
+        let line = format!("{member}:{election}:{role};{zookeeper}");
+        let published = BTreeMap::from([(PUBLISHED.to_string(), line)]);
+        Self { votes: !observer, address: member.clone(), published }
+    }
 }
 
 impl Default for ServeConfig {
@@ -140,6 +171,11 @@ impl Default for ServeConfig {
             member_tls: None,
             member_secret_file: None,
             metrics: None,
+            reconfig_enabled: false,
+            linearizable_reads: false,
+            read_only_mode: false,
+            container_check_ms: 60_000,
+            join: false,
             packet_bytes_max: quorate_zk::wire::framing::PACKET_BYTES_MAX,
             client_backlog_bytes_max: 16 << 20,
             heartbeat_ms: 100,
@@ -221,6 +257,12 @@ impl ServeConfig {
             let what = format!("`kv_request_bytes_max` is above {KV_REQUEST_BYTES_MAX}");
             return invalid(what);
         }
+        if self.members.iter().all(|member| member.observer) {
+            return invalid("`members` needs one that is no `observer`".to_string());
+        }
+        if self.container_check_ms == 0 {
+            return invalid("`container_check_ms` must be above 0".to_string());
+        }
         if self.session_timeout_min_ms > self.session_timeout_max_ms {
             return invalid("`session_timeout_min_ms` is above `session_timeout_max_ms`".into());
         }
@@ -253,8 +295,12 @@ impl ServeConfig {
     }
 
     pub(crate) fn raft(&self) -> quorate_raft::Config {
-        let voters = self.members.iter().map(|member| NodeId(member.id));
-        let mut config = quorate_raft::Config::new(NodeId(self.node), voters);
+        // Who is new to a running cluster learns from the others who its members are.
+        let members = self.members.iter().filter(|_| !self.join);
+        let (learners, voters): (Vec<_>, Vec<_>) = members.partition(|member| member.observer);
+        let id = |member: &MemberAddress| NodeId(member.id);
+        let mut config = quorate_raft::Config::new(NodeId(self.node), voters.into_iter().map(id));
+        config.learners = learners.into_iter().map(id).collect();
         config.timing.heartbeat = Duration::from_millis(self.heartbeat_ms);
         config.timing.election_min = Duration::from_millis(self.election_timeout_min_ms);
         config.timing.election_max = Duration::from_millis(self.election_timeout_max_ms);

@@ -21,7 +21,7 @@ pub struct ZooCfg {
 }
 
 /// Keys that are accepted and change nothing: what they tune is not there, or tunes itself.
-const WITHOUT_EFFECT: [&str; 26] = [
+const WITHOUT_EFFECT: [&str; 24] = [
     "4lw.commands.whitelist",
     "admin.enableServer",
     "admin.commandURL",
@@ -35,10 +35,8 @@ const WITHOUT_EFFECT: [&str; 26] = [
     "metricsProvider.className",
     "metricsProvider.exportJvmInfo",
     "observerMasterPort",
-    "peerType",
     "preAllocSize",
     "quorum.*",
-    "reconfigEnabled",
     "serverCnxnFactory",
     "snapCount",
     "snapSizeLimitInKb",
@@ -189,6 +187,11 @@ impl Reader {
         self.limits(&mut config)?;
         config.super_digest =
             self.keys.take("DigestAuthenticationProvider.superDigest").map(|setting| setting.text);
+        config.reconfig_enabled = self.keys.flag("reconfigEnabled");
+        config.read_only_mode = self.keys.flag("readonlymode.enabled");
+        if let Some(ms) = self.keys.number("znode.container.checkIntervalMs")? {
+            config.container_check_ms = ms;
+        }
         config.client_tls = self.client_tls()?;
         config.member_tls = self.member_tls()?;
         config.members = self.members(config.client_tls.is_some())?;
@@ -299,6 +302,7 @@ impl Reader {
         let admin_host = self.keys.address("admin.serverAddress", LOOPBACK)?;
         let admin_port = self.keys.number("admin.serverPort")?.unwrap_or(ADMIN_PORT_DEFAULT);
         let everywhere = self.keys.flag("quorumListenOnAllIPs");
+        let peer_type = self.keys.take("peerType").map(|setting| setting.text);
         let mut members = self.server_lines()?;
         if members.is_empty() {
             members.push(Server::alone(self.node));
@@ -315,6 +319,7 @@ impl Reader {
                 etcd: None,
                 zookeeper_tls: tls_port.map(|port| SocketAddr::new(tls_host, port)),
                 admin: SocketAddr::new(admin_host, admin_port),
+                observer: server.observer || own && peer_type.as_deref() == Some("observer"),
             }
         };
         Ok(members.into_iter().map(address).collect())
@@ -383,13 +388,15 @@ struct Server {
     id: u64,
     host: String,
     port: u16,
+    observer: bool,
     client: Option<SocketAddr>,
 }
 
 impl Server {
     /// A server without `server.N` lines.
     fn alone(id: u64) -> Self {
-        Self { id, host: LOOPBACK.to_string(), port: MEMBER_PORT_DEFAULT, client: None }
+        let (host, port) = (LOOPBACK.to_string(), MEMBER_PORT_DEFAULT);
+        Self { id, host, port, observer: false, client: None }
     }
 
     fn parse(id: u64, setting: &Setting) -> Result<Self, ConfigError> {
@@ -399,9 +406,7 @@ impl Server {
             None => (setting.text.as_str(), None),
         };
         let (first, role) = (peer.split('|').next().unwrap_or_default(), peer.rsplit(':').next());
-        if role == Some("observer") {
-            return Err(wrong("observers are not taken yet; leave the line out on every server"));
-        }
+        let observer = role == Some("observer");
         let (host, ports) = split_host(first).ok_or_else(|| wrong("host:port:port is needed"))?;
         let port = ports.split(':').next().and_then(|port| port.parse().ok());
         let port = port.ok_or_else(|| wrong("the first port is not a number"))?;
@@ -410,7 +415,7 @@ impl Server {
                 client_address(text).ok_or_else(|| wrong("the client's port does not read"))
             })
             .transpose()?;
-        Ok(Self { id, host, port, client })
+        Ok(Self { id, host, port, observer, client })
     }
 }
 

@@ -22,6 +22,7 @@ use quorate_storage::Identity;
 use ring::hmac;
 use thiserror::Error;
 
+use super::Known;
 use crate::channel::Channel;
 use crate::data_dir::DataDir;
 
@@ -139,7 +140,7 @@ pub(super) async fn say(
 pub(super) async fn hear(
     channel: &Channel,
     data_dir: &DataDir,
-    members: &[NodeId],
+    members: &Known,
     secret: Option<&Secret>,
 ) -> Result<NodeId, Refused> {
     let mut hello = [0; HELLO_BYTES];
@@ -196,11 +197,7 @@ fn version(hello: &Hello) -> Result<u32, Refused> {
     Ok(u32::from_be_bytes([hello[4], hello[5], hello[6], hello[7]]))
 }
 
-fn check_identity(
-    hello: &Hello,
-    data_dir: &DataDir,
-    members: &[NodeId],
-) -> Result<NodeId, Refused> {
+fn check_identity(hello: &Hello, data_dir: &DataDir, members: &Known) -> Result<NodeId, Refused> {
     let mut input = WireReader::from_slice(&hello[8..]);
     let mut word = || input.u64().unwrap_or_default();
     let (cluster, from) = (word(), NodeId(word()));
@@ -209,7 +206,7 @@ fn check_identity(
     if cluster != own.cluster.0 {
         return Err(Refused::OtherCluster(cluster));
     }
-    if to != own.node || from == own.node || !members.contains(&from) {
+    if to != own.node || from == own.node || !members.contains(from) {
         return Err(Refused::NotAMember(from));
     }
     match data_dir.knows_peer(from, incarnation) {
@@ -256,7 +253,9 @@ mod tests {
             let (heard, said) = both(
                 async |stream| {
                     let channel = Channel::plain(stream);
-                    hear(&channel, &self.data_dir, &[NodeId(1), NodeId(2)], own.as_ref()).await
+                    let known = Known::default();
+                    known.set([NodeId(1), NodeId(2)]);
+                    hear(&channel, &self.data_dir, &known, own.as_ref()).await
                 },
                 async |stream| {
                     say(&Channel::plain(stream), identity, NodeId(1), theirs.as_ref()).await

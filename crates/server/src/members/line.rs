@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 
 use super::hello::{self, Refused};
-use super::{HELLO_PATIENCE, SIGN_OF_LIFE, SIGNS_OF_LIFE, Trust};
+use super::{HELLO_PATIENCE, Known, SIGN_OF_LIFE, SIGNS_OF_LIFE, Trust};
 use crate::channel::Channel;
 use crate::data_dir::DataDir;
 use crate::inbox::{Inbox, Incoming};
@@ -52,8 +52,8 @@ impl Line {
 
 /// Takes connections of other members.
 pub(crate) struct Acceptor {
-    pub(crate) data_dir: DataDir,
-    pub(crate) members: Vec<NodeId>,
+    pub(crate) data_dir: Rc<DataDir>,
+    pub(crate) members: Known,
     pub(crate) trust: Trust,
     pub(crate) inbox: Inbox,
     /// After so much silence a member is taken for lost.
@@ -77,7 +77,10 @@ impl Acceptor {
                             }
                             Err(reason) => Err(reason),
                         };
-                        if let Err(reason) = told {
+                        // Who is no member yet, or no more, knocks again and again.
+                        if let Err(reason @ Refused::NotAMember(_)) = &told {
+                            tracing::debug!(%peer, %reason, "a member's connection is closed");
+                        } else if let Err(reason) = told {
                             tracing::warn!(%peer, %reason, "a member's connection is closed");
                         }
                     });

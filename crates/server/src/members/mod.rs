@@ -23,11 +23,11 @@ mod hello;
 mod line;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use quorate_contracts::{GroupId, NodeId, Random, Wire, WireWriter};
@@ -35,6 +35,7 @@ use quorate_storage::Identity;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::channel::Channel;
 use crate::outbox::Outbox;
@@ -49,6 +50,10 @@ const SIGN_OF_LIFE: GroupId = GroupId(u64::MAX - 1);
 const SIGNS_OF_LIFE: u32 = 4;
 /// How long the other end may take to say hello.
 const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+/// A connection that ends so soon was refused ...
+const REFUSED_WITHIN: Duration = Duration::from_millis(200);
+/// ... and so often the wait until the next one doubles.
+const REFUSALS_MAX: u32 = 3;
 
 /// How members make sure of each other, besides the identities of their data directories (RPC-8).
 #[derive(Clone, Default)]
@@ -66,48 +71,101 @@ impl Trust {
     }
 }
 
+/// Who is let in: the members, as this node knows them by now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known(Rc<RefCell<BTreeSet<NodeId>>>);
+
+impl Known {
+    pub(crate) fn set(&self, members: impl IntoIterator<Item = NodeId>) {
+        *self.0.borrow_mut() = members.into_iter().collect();
+    }
+
+    pub(crate) fn contains(&self, node: NodeId) -> bool {
+        self.0.borrow().contains(&node)
+    }
+
+    pub(crate) fn all(&self) -> Vec<NodeId> {
+        self.0.borrow().iter().copied().collect()
+    }
+}
+
 /// The other members, and the ways to them.
-#[derive(Debug, Default)]
 pub(crate) struct Members {
-    ways: Rc<BTreeMap<NodeId, Rc<Way>>>,
+    identity: Identity,
+    trust: Trust,
+    seed: u64,
+    ways: Ways,
     packets_sent: Rc<Cell<u64>>,
 }
 
+type Ways = Rc<RefCell<BTreeMap<NodeId, Rc<Way>>>>;
+
 /// The way to one member.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Way {
+    address: String,
     outbox: RefCell<Option<Rc<Outbox>>>,
     /// Something was said since the last look.
     used: Cell<bool>,
+    /// Nobody is to be found there any more.
+    closed: Notify,
 }
 
 impl Members {
-    /// Dials all other members, and goes on dialling. After so much silence they would take this one for lost.
-    pub(crate) fn dial(
-        identity: Identity,
-        addresses: impl IntoIterator<Item = (NodeId, String)>,
-        trust: &Trust,
-        silence: Duration,
-        seed: u64,
-    ) -> Self {
-        let mut ways = BTreeMap::new();
-        for (to, address) in addresses {
-            let way = Rc::new(Way::default());
-            let dialler = Dialler { identity, to, address, trust: trust.clone() };
-            let random = Random::new(seed ^ to.0);
-            tokio::task::spawn_local(dialler.keep_dialling(way.clone(), random));
-            ways.insert(to, way);
-        }
-        let ways = Rc::new(ways);
-        let packets_sent = Rc::new(Cell::new(0));
+    /// Nobody yet. After so much silence others would take this node for lost.
+    pub(crate) fn new(identity: Identity, trust: Trust, silence: Duration, seed: u64) -> Self {
+        let (ways, packets_sent) = (Ways::default(), Rc::new(Cell::new(0)));
         let every = silence / SIGNS_OF_LIFE;
         tokio::task::spawn_local(give_signs_of_life(ways.clone(), every, packets_sent.clone()));
-        Self { ways, packets_sent }
+        Self { identity, trust, seed, ways, packets_sent }
+    }
+
+    /// Dials these from now on, and nobody else; this node itself is left out.
+    pub(crate) fn dial(&self, mut addresses: BTreeMap<NodeId, String>) {
+        addresses.remove(&self.identity.node);
+        self.ways.borrow_mut().retain(|to, way| {
+            let stays = addresses.get(to) == Some(&way.address);
+            if !stays {
+                way.closed.notify_one();
+            }
+            stays
+        });
+        for (to, address) in addresses {
+            self.ways.borrow_mut().entry(to).or_insert_with(|| self.way(to, address));
+        }
+    }
+
+    fn way(&self, to: NodeId, address: String) -> Rc<Way> {
+        let way = Rc::new(Way {
+            address: address.clone(),
+            outbox: RefCell::default(),
+            used: Cell::default(),
+            closed: Notify::new(),
+        });
+        let (identity, trust) = (self.identity, self.trust.clone());
+        let dialler = Dialler { identity, to, address, trust };
+        let (random, dialled) = (Random::new(self.seed ^ to.0), way.clone());
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                () = dialler.keep_dialling(&dialled, random) => {}
+                () = dialled.closed.notified() => {}
+            }
+            if let Some(outbox) = dialled.outbox.borrow_mut().take() {
+                outbox.give_up();
+            }
+        });
+        way
+    }
+
+    /// Who is dialled, and where.
+    pub(crate) fn addresses(&self) -> BTreeMap<NodeId, String> {
+        self.ways.borrow().iter().map(|(to, way)| (*to, way.address.clone())).collect()
     }
 
     /// Adds a message to the batch for a member; it is lost if there is no connection.
     pub(crate) fn push(&self, to: NodeId, group: GroupId, message: &impl Wire) {
-        let Some(way) = self.ways.get(&to) else { return };
+        let ways = self.ways.borrow();
+        let Some(way) = ways.get(&to) else { return };
         if let Some(outbox) = &*way.outbox.borrow() {
             outbox.push(&frame(group, message));
         }
@@ -115,7 +173,7 @@ impl Members {
 
     /// The batch leaves.
     pub(crate) fn flush(&self) {
-        for way in self.ways.values() {
+        for way in self.ways.borrow().values() {
             if let Some(outbox) = &*way.outbox.borrow()
                 && outbox.backlog() > 0
             {
@@ -133,15 +191,11 @@ impl Members {
 }
 
 /// Says on each way that has been silent that this member is there.
-async fn give_signs_of_life(
-    ways: Rc<BTreeMap<NodeId, Rc<Way>>>,
-    every: Duration,
-    packets_sent: Rc<Cell<u64>>,
-) {
+async fn give_signs_of_life(ways: Ways, every: Duration, packets_sent: Rc<Cell<u64>>) {
     let sign = framed(&SIGN_OF_LIFE.0.to_be_bytes());
     loop {
         tokio::time::sleep(every).await;
-        for way in ways.values().filter(|way| !way.used.replace(false)) {
+        for way in ways.borrow().values().filter(|way| !way.used.replace(false)) {
             if let Some(outbox) = &*way.outbox.borrow() {
                 packets_sent.set(packets_sent.get() + 1);
                 outbox.push(&sign);
@@ -176,14 +230,18 @@ struct Dialler {
 
 impl Dialler {
     /// Dials the member whenever there is no connection. Its name is looked up anew each time.
-    async fn keep_dialling(self, way: Rc<Way>, mut random: Random) {
+    async fn keep_dialling(self, way: &Way, mut random: Random) {
         let mut said = None;
+        let mut refused = 0;
         loop {
             let dialled = tokio::time::timeout(HELLO_PATIENCE, self.dial()).await;
             match dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(channel) => {
                     said = None;
-                    use_until_closed(Rc::new(channel), &way).await;
+                    let begun = Instant::now();
+                    use_until_closed(Rc::new(channel), way).await;
+                    let at_once = begun.elapsed() < REFUSED_WITHIN;
+                    refused = if at_once { refused + 1 } else { 0 };
                 }
                 // A member that is down is no news; one that is there and cannot be trusted is, once.
                 Err(error) => {
@@ -193,7 +251,9 @@ impl Dialler {
                     said = Some(error.kind());
                 }
             }
-            tokio::time::sleep(Duration::from_millis(random.between(20, 100))).await;
+            // Who does not let this node in is asked more and more seldom.
+            let patience = 1 << refused.min(REFUSALS_MAX);
+            tokio::time::sleep(Duration::from_millis(patience * random.between(20, 100))).await;
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_contracts::{Proposal, RequestId, Time};
 
+use super::reconfig::Reconfiguring;
 use super::sasl::Exchange;
 use super::statistics::ConnectionStatistics;
 use crate::command::{Attachment, Identity, SessionId};
@@ -23,6 +24,8 @@ pub(super) enum Stage {
     Joining { request: ConnectRequest, proposal: Proposal, proposed: Time, timeout_ms: u32 },
     /// It has a session.
     Attached { session: SessionId, attachment: Attachment },
+    /// It reads what is here while there is no quorum; nobody else knows of it.
+    ReadOnly,
 }
 
 /// A connection.
@@ -57,8 +60,16 @@ pub(super) struct Connection {
     pub(super) unread_bytes: usize,
     /// How many of them the driver was asked about.
     pub(super) asked_about: Option<usize>,
-    /// Reads are kept until it has taken what it was sent.
+    /// Reads are kept until it has taken what it was sent, or until its reconfig is done.
     slow: bool,
+    /// Requests that wait and let no write behind them go.
+    gates: usize,
+    /// A write waits that was not proposed yet, for what waits before it.
+    kept_writes: bool,
+    /// A reconfig that the driver carries out.
+    pub(super) reconfiguring: Option<Reconfiguring>,
+    /// Its reads see everything that was acknowledged to anybody before they came (ZK-8).
+    pub(super) linearizable: bool,
     /// One of its proposals was refused: those after it would leave a gap, and wait.
     pub(super) held: bool,
     /// How often its proposals were made again since one of them was answered.
@@ -74,7 +85,18 @@ pub(super) enum Waiting {
     /// A write, until it is applied here.
     Write(Box<PendingWrite>),
     /// A read, until the writes before it are answered.
-    Read { packet: Bytes, arrived: Time },
+    Read { packet: Bytes, arrived: Time, gate: Gate },
+}
+
+/// Whether a request that waits lets others go before it is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Gate {
+    /// It does: it is answered as soon as those before it are.
+    Open,
+    /// A linearizable read: it is answered after this barrier, and writes behind it must not come first.
+    Barrier(RequestId),
+    /// The same, whose barrier is behind it; or a reconfig, which takes a while once its turn has come.
+    Turn,
 }
 
 /// A write on its way through the log.
@@ -96,6 +118,17 @@ impl Waiting {
             Self::Write(write) => OVERHEAD + write.proposal.len() + 4 * write.opcodes.len(),
             Self::Read { packet, .. } => OVERHEAD + packet.len(),
         }
+    }
+
+    fn proposal(&self) -> Option<&Proposal> {
+        match self {
+            Self::Write(write) => Some(&write.proposal),
+            Self::Read { .. } => None,
+        }
+    }
+
+    fn is_gate(&self) -> bool {
+        matches!(self, Self::Read { gate: Gate::Barrier(_) | Gate::Turn, .. })
     }
 }
 
@@ -119,6 +152,10 @@ impl Connection {
             unread_bytes: 0,
             asked_about: None,
             slow: false,
+            gates: 0,
+            kept_writes: false,
+            reconfiguring: None,
+            linearizable: false,
             held: false,
             retries: 0,
             repeated: None,
@@ -146,33 +183,70 @@ impl Connection {
 
     /// Whether a read may be answered at once: nothing waits before it, and the client takes what it is sent.
     pub(super) fn may_read(&mut self) -> bool {
-        self.slow |= self.waiting.is_empty() && self.asked_about.is_some();
+        self.slow |= self.waiting.is_empty() && self.is_kept();
         self.waiting.is_empty() && !self.slow
     }
 
-    /// Whether a write may be proposed at once.
-    pub(super) fn may_propose(&self) -> bool {
-        !self.held && !self.slow
+    /// Whether what is next in turn must not be answered yet.
+    fn is_kept(&self) -> bool {
+        self.asked_about.is_some() || self.reconfiguring.is_some()
+    }
+
+    /// Whether a write may be proposed at once. If not, it is kept until those before it are answered.
+    pub(super) fn may_propose(&mut self) -> bool {
+        let may = !self.held && !self.slow && self.gates == 0;
+        self.kept_writes |= !may;
+        may
+    }
+
+    /// The driver carries out its reconfig.
+    pub(super) fn begin_reconfiguring(&mut self, reconfiguring: Reconfiguring) {
+        (self.reconfiguring, self.slow) = (Some(reconfiguring), true);
+    }
+
+    /// A barrier was passed.
+    pub(super) fn passed(&mut self, barrier: RequestId) {
+        for waiting in &mut self.waiting {
+            if let Waiting::Read { gate, .. } = waiting
+                && *gate == Gate::Barrier(barrier)
+            {
+                *gate = Gate::Turn;
+            }
+        }
+    }
+
+    /// The barriers that it waits for.
+    pub(super) fn barriers(&self) -> impl Iterator<Item = RequestId> {
+        self.waiting.iter().filter_map(|waiting| match waiting {
+            Waiting::Read { gate: Gate::Barrier(id), .. } => Some(*id),
+            _ => None,
+        })
     }
 
     /// One more request waits.
     pub(super) fn wait(&mut self, waiting: Waiting) {
         self.waiting_bytes += waiting.bytes();
         self.waiting_writes += usize::from(matches!(waiting, Waiting::Write(_)));
+        self.gates += usize::from(waiting.is_gate());
         self.waiting.push_back(waiting);
     }
 
-    /// Everything that was proposed for it and is not answered, in order.
+    /// Everything that was made for the log and is not answered, in order.
     pub(super) fn proposals(&self) -> impl Iterator<Item = &Proposal> {
-        let joining = match &self.stage {
+        self.joining().into_iter().chain(self.waiting.iter().filter_map(Waiting::proposal))
+    }
+
+    /// What of it may be in the log by now, in order.
+    fn sendable(&self) -> impl Iterator<Item = &Proposal> {
+        let before = self.waiting.iter().take_while(|waiting| !waiting.is_gate());
+        self.joining().into_iter().chain(before.filter_map(Waiting::proposal))
+    }
+
+    fn joining(&self) -> Option<&Proposal> {
+        match &self.stage {
             Stage::Joining { proposal, .. } => Some(proposal),
             _ => None,
-        };
-        let writes = self.waiting.iter().filter_map(|waiting| match waiting {
-            Waiting::Write(write) => Some(&write.proposal),
-            Waiting::Read { .. } => None,
-        });
-        joining.into_iter().chain(writes)
+        }
     }
 
     /// Whether its proposals have waited so long that they may be lost. The wait doubles each time: a
@@ -200,14 +274,14 @@ impl Connection {
     pub(super) fn propose_again(&mut self, now: Time) -> impl Iterator<Item = &Proposal> {
         self.repeated = Some(now);
         self.proposed_at(now);
-        let may = self.may_propose();
-        self.proposals().filter(move |_| may)
+        let may = !self.held && !self.slow;
+        self.sendable().filter(move |_| may)
     }
 
     /// The first one is to be proposed again, to see whether it is refused again.
     pub(super) fn probe(&mut self, now: Time) -> Option<&Proposal> {
         self.proposed_at(now);
-        self.proposals().next()
+        self.sendable().next()
     }
 
     fn proposed_at(&mut self, now: Time) {
@@ -246,9 +320,10 @@ impl Connection {
     /// The read at the head, if there is one. It is kept for later if the client does not take its replies; but
     /// one before a write that was proposed must be answered from the state as it is now.
     pub(super) fn take_read(&mut self) -> Option<(Bytes, Time)> {
-        self.slow |= self.asked_about.is_some() && self.waiting_writes == 0;
+        self.slow |= self.is_kept() && self.waiting_writes == 0;
+        let kept = self.slow && self.is_kept();
         match self.take() {
-            Some(Waiting::Read { packet, arrived }) if !self.slow || self.asked_about.is_none() => {
+            Some(Waiting::Read { packet, arrived, gate: Gate::Open | Gate::Turn }) if !kept => {
                 Some((packet, arrived))
             }
             other => {
@@ -260,16 +335,17 @@ impl Connection {
 
     /// Whether the reads that were kept are all answered now, so that the writes behind them may go.
     pub(super) fn has_caught_up(&mut self) -> bool {
-        let kept = self.asked_about.is_some()
-            || matches!(self.waiting.front(), Some(Waiting::Read { .. }));
-        let caught_up = self.slow && !kept;
+        let kept = self.is_kept() || matches!(self.waiting.front(), Some(Waiting::Read { .. }));
+        let caught_up = (self.slow || self.kept_writes) && !kept;
         self.slow &= kept;
+        self.kept_writes &= kept || self.gates > 0;
         caught_up
     }
 
     fn take(&mut self) -> Option<Waiting> {
         let taken = self.waiting.pop_front()?;
         self.waiting_bytes -= taken.bytes();
+        self.gates -= usize::from(taken.is_gate());
         self.waiting_writes -= usize::from(matches!(taken, Waiting::Write(_)));
         Some(taken)
     }
@@ -277,6 +353,7 @@ impl Connection {
     fn put_back(&mut self, taken: Option<Waiting>) {
         if let Some(taken) = taken {
             self.waiting_bytes += taken.bytes();
+            self.gates += usize::from(taken.is_gate());
             self.waiting_writes += usize::from(matches!(taken, Waiting::Write(_)));
             self.waiting.push_front(taken);
         }

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
-use super::Server;
+use quorate_contracts::Time;
+
 use super::connection::Connection;
 use super::statistics::{Statistics, operation_name};
-use crate::tree::Tree;
+use super::{Part, Server};
+use crate::tree::{CONFIG, Tree};
 
 /// The ZooKeeper version that this server stands in for; clients parse its digits.
 pub(super) const VERSION: &str = concat!("3.9.3-quorate-", env!("CARGO_PKG_VERSION"));
@@ -27,22 +29,24 @@ pub struct HostFacts {
 
 impl Server {
     /// The words that need a cluster say so while none is there, as ZooKeeper does.
-    pub(super) fn answer_word(&mut self, word: [u8; 4], tree: &Tree) -> String {
+    pub(super) fn answer_word(&mut self, now: Time, word: [u8; 4], tree: &Tree) -> String {
+        let read_only = self.is_read_only(now);
         match &word {
             b"ruok" => "imok".to_string(),
             b"envi" => self.envi(),
+            b"isro" if read_only => "ro".to_string(),
             b"isro" if self.leader.is_none() => "null".to_string(),
             b"isro" => "rw".to_string(),
             b"srvr" | b"stat" | b"mntr" | b"conf" | b"cons" | b"wchs" | b"dump" | b"srst"
             | b"crst"
-                if self.leader.is_none() =>
+                if self.leader.is_none() && !read_only =>
             {
                 "This ZooKeeper instance is not currently serving requests\n".to_string()
             }
             b"srvr" => self.srvr(tree, false),
             b"stat" => self.srvr(tree, true),
             b"mntr" => self.mntr(tree),
-            b"conf" => lines(&self.config.conf, "="),
+            b"conf" => lines(&self.config.conf, "=") + &self.membership(tree),
             b"cons" => format!("{}\n", self.clients(false)),
             b"wchs" => {
                 let (connections, paths) = self.watches.summary();
@@ -66,11 +70,22 @@ impl Server {
     }
 
     fn mode(&self) -> &'static str {
-        match (self.host.voters, self.leader) {
-            (1, Some(_)) => "standalone",
-            (_, Some(leader)) if leader == self.config.node => "leader",
+        match (self.host.voters, self.leader, self.part) {
+            (_, None, _) if self.config.read_only_mode => "read-only",
+            (_, _, Part::Observer) => "observer",
+            (1, Some(_), _) if self.observers == 0 => "standalone",
+            (_, Some(leader), _) if leader == self.config.node => "leader",
             _ => "follower",
         }
+    }
+
+    /// What is published of the servers, or else what the configuration says of them.
+    fn membership(&self, tree: &Tree) -> String {
+        let published = tree.znode(CONFIG).and_then(|znode| znode.data()).unwrap_or_default();
+        let text = String::from_utf8_lossy(published);
+        let text = if text.is_empty() { &self.config.servers } else { &*text };
+        let role = if self.part == Part::Observer { "observer" } else { "participant" };
+        format!("peerType={role}\nmembership: \n{text}\n")
     }
 
     /// Requests of clients that are not answered yet.
@@ -134,9 +149,10 @@ impl Server {
         line("max_file_descriptor_count", &self.host.open_files_max);
         line("quorum_size", &self.host.voters);
         if self.leads() {
-            line("learners", &self.host.voters.saturating_sub(1));
-            line("synced_followers", &self.host.voters.saturating_sub(1));
-            line("synced_observers", &0);
+            let followers = self.host.voters.saturating_sub(1);
+            line("learners", &(followers + self.observers));
+            line("synced_followers", &followers);
+            line("synced_observers", &self.observers);
             line("pending_syncs", &0);
         }
         text

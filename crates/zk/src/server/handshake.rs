@@ -29,7 +29,7 @@ impl Server {
                 let stage = Stage::Ahead { request, until: now + AHEAD_MAX };
                 self.with(connection, |c| c.stage = stage);
             }
-            Ok(request) => self.join(now, connection, request, out),
+            Ok(request) => self.join(now, connection, request, tree, out),
             Err(_) => self.close(connection, out),
         }
     }
@@ -43,7 +43,7 @@ impl Server {
             self.ahead.pop_first();
             let stage = self.connections.get(&connection).map(|known| known.stage.clone());
             if let Some(Stage::Ahead { request, .. }) = stage {
-                self.join(now, connection, request, out);
+                self.join(now, connection, request, tree, out);
             }
         }
     }
@@ -64,12 +64,16 @@ impl Server {
         now: Time,
         connection: ConnectionId,
         request: ConnectRequest,
+        tree: &Tree,
         out: &mut Outputs,
     ) {
         let Some(secret) = self.connections.get(&connection).map(|c| c.secret) else { return };
         let timeout_ms = u32::try_from(request.timeout_ms)
             .unwrap_or(0)
             .clamp(self.config.session_timeout_min_ms, self.config.session_timeout_max_ms);
+        if self.is_read_only(now) {
+            return self.join_read_only(connection, &request, timeout_ms, tree, out);
+        }
         let (server, session) = (self.config.node, SessionId(request.session));
         let proposal = if request.session == 0 {
             self.proposal(|nonce| Body::CreateSession {

@@ -125,12 +125,14 @@ impl Server {
         out: &mut Outputs,
     ) {
         self.leader = leader;
+        self.quorum.leader_is(now, leader.is_some());
         self.liveness.advance(now);
         self.watch_over_sessions(tree);
         self.reap_at = now + self.config.reap_interval;
         if leader.is_none() {
             return;
         }
+        self.close_read_only(out);
         self.report_touched(out);
         self.propose_all_again(now, out);
     }
@@ -208,7 +210,7 @@ impl Server {
     pub(super) fn close_silent(&mut self, out: &mut Outputs) {
         let steady = self.liveness.steady;
         let is_silent = |c: &Connection| match c.stage {
-            Stage::Attached { .. } => {
+            Stage::Attached { .. } | Stage::ReadOnly => {
                 let patience = Duration::from_millis(c.timeout_ms.into()) + SILENCE_MARGIN;
                 !c.is_unheard() && steady > c.heard + patience
             }

@@ -7,7 +7,8 @@
 //! | `requests` | a packet becomes a proposal, a read or an answer |
 //! | `applied` | outcomes become replies, events become notifications |
 //! | `reads` | answers from the local tree |
-//! | `reconfig` | why the servers are not changed this way |
+//! | `reconfig` | clients change the servers, by way of the driver |
+//! | `read_only` | what is left for clients while there is no quorum |
 //! | `watches` | who watches what |
 //! | `liveness` | who is heard, and who has expired |
 //! | `sasl` | how a client proves a password without sending it |
@@ -27,6 +28,7 @@ mod four_letter;
 mod handshake;
 mod liveness;
 mod messages;
+mod read_only;
 mod reads;
 mod reconfig;
 mod requests;
@@ -43,7 +45,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_contracts::{NodeId, Proposal, RequestId, Service, ServiceInput, ServiceOutput, Time};
 
-use crate::command::{Body, Command, Identity, SessionId};
+use crate::command::{Body, Command, ErrorCode, Identity, SessionId};
+use crate::ensemble::{Reconfiguration, config_version};
 use crate::tree::{CONFIG, Tree};
 use connection::{Connection, Stage};
 pub use four_letter::HostFacts;
@@ -99,6 +102,20 @@ pub enum ClientRequest {
     },
     /// What only the driver knows, told about every second.
     HostFacts(HostFacts),
+    /// The replica has caught up with its cluster: clients may come. Told once, where some were let in before.
+    Serving,
+    /// There is another ensemble.
+    Ensemble {
+        /// What `/zookeeper/config` is to hold from now on.
+        config: String,
+    },
+    /// What came of a [`ClientReply::Reconfigure`].
+    Reconfigured {
+        /// Its id.
+        id: RequestId,
+        /// The version of the configuration that it made.
+        outcome: Result<i64, ErrorCode>,
+    },
 }
 
 /// What the driver is to do.
@@ -131,6 +148,13 @@ pub enum ClientReply {
     Resume {
         /// The connection.
         connection: ConnectionId,
+    },
+    /// Change the servers. Answered with [`ClientRequest::Reconfigured`], always.
+    Reconfigure {
+        /// Comes back.
+        id: RequestId,
+        /// What is wanted, by somebody who may.
+        wanted: Reconfiguration,
     },
 }
 
@@ -168,6 +192,14 @@ pub struct ServerConfig {
     /// What `/zookeeper/config` is to hold: a line for each server, as ZooKeeper writes them. Some clients connect
     /// to the addresses in it and to no others, so it stays empty where those may not be reachable.
     pub ensemble: String,
+    /// The same for the word `conf`, also where it is not published.
+    pub servers: String,
+    /// Whether clients may change the servers (ZooKeeper's `reconfigEnabled`).
+    pub reconfig_enabled: bool,
+    /// Whether all reads are linearizable; else those of clients that ask for it (ZK-8).
+    pub linearizable_reads: bool,
+    /// Whether clients that ask for it may read what is here while there is no quorum.
+    pub read_only_mode: bool,
     /// `key=value` lines for the word `conf`.
     pub conf: Vec<(String, String)>,
     /// Where request ids begin; the upper 32 bits are random.
@@ -193,6 +225,10 @@ impl ServerConfig {
             watch_bytes_max: 64 << 20,
             reap_interval: Duration::from_secs(60),
             ensemble: String::new(),
+            servers: String::new(),
+            reconfig_enabled: false,
+            linearizable_reads: false,
+            read_only_mode: false,
             conf: Vec::new(),
             first_request,
         }
@@ -229,6 +265,28 @@ pub struct Server {
     reap_at: Time,
     /// When to propose again what `/zookeeper/config` is to hold.
     publish_at: Time,
+    /// Barriers that linearizable reads wait for.
+    barriers: BTreeMap<RequestId, ConnectionId>,
+    /// Those of them that no leader answered: they are asked for again.
+    refused_barriers: Vec<RequestId>,
+    /// Reconfigs that the driver carries out.
+    reconfiguring: BTreeMap<RequestId, ConnectionId>,
+    /// How many members vote.
+    voters: usize,
+    /// How many members do not.
+    observers: usize,
+    /// The part of this server.
+    part: Part,
+    quorum: read_only::Quorum,
+}
+
+/// What a server is in its ensemble.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    Voter,
+    Observer,
+    /// It was removed, or not added yet: it has nothing to say to clients.
+    Stranger,
 }
 
 /// How often a server looks at what is overdue.
@@ -247,6 +305,7 @@ const SILENCE_MARGIN: Duration = Duration::from_secs(2);
 impl Server {
     /// A server without clients.
     pub fn new(config: ServerConfig) -> Self {
+        let quorum = read_only::Quorum::new(config.read_only_mode);
         Self {
             next_request: config.first_request,
             config,
@@ -265,6 +324,13 @@ impl Server {
             tick_at: Time::ZERO,
             reap_at: Time::ZERO,
             publish_at: Time::ZERO,
+            barriers: BTreeMap::new(),
+            refused_barriers: Vec::new(),
+            reconfiguring: BTreeMap::new(),
+            voters: 0,
+            observers: 0,
+            part: Part::Voter,
+            quorum,
         }
     }
 
@@ -352,6 +418,9 @@ impl Server {
         for id in gone.proposals().map(Proposal::id) {
             self.pending.remove(&id);
         }
+        for id in gone.barriers() {
+            self.barriers.remove(&id);
+        }
         if let Stage::Attached { session, .. } = gone.stage
             && self.sessions.get(&session) == Some(&connection)
         {
@@ -413,11 +482,37 @@ impl Server {
 
     fn publish(&mut self, now: Time, tree: &Tree, out: &mut Outputs) {
         let published = tree.znode(CONFIG).and_then(|znode| znode.data()).unwrap_or_default();
-        if now >= self.publish_at && published != self.config.ensemble.as_bytes() {
+        let wanted = self.config.ensemble.as_bytes();
+        let is_news =
+            published != wanted && config_version(Some(published)) <= config_version(Some(wanted));
+        if now >= self.publish_at && is_news {
             self.publish_at = now + PROPOSE_AGAIN;
             let config = self.config.ensemble.clone();
             let proposal = self.proposal(|_| Body::Publish { config: &config });
             out.push(ServiceOutput::Propose(proposal));
+        }
+    }
+
+    /// Barriers that no leader answered are asked for again, as long as somebody waits for them.
+    fn ask_barriers_again(&mut self, out: &mut Outputs) {
+        let refused = std::mem::take(&mut self.refused_barriers).into_iter();
+        let wanted = refused.filter(|id| self.barriers.contains_key(id));
+        out.extend(wanted.map(|id| ServiceOutput::ReadBarrier { id }));
+    }
+
+    /// Who belongs to the ensemble. A server that does not has no clients.
+    fn members_changed(&mut self, voters: &[NodeId], learners: &[NodeId], out: &mut Outputs) {
+        (self.voters, self.observers) = (voters.len(), learners.len());
+        let node = self.config.node;
+        self.part = if voters.contains(&node) {
+            Part::Voter
+        } else if learners.contains(&node) {
+            Part::Observer
+        } else {
+            Part::Stranger
+        };
+        if self.part == Part::Stranger {
+            self.close_all(out);
         }
     }
 
@@ -435,6 +530,7 @@ impl Server {
         }
         if self.leader.is_some() {
             self.propose_overdue_again(now, out);
+            self.ask_barriers_again(out);
         }
     }
 }
@@ -459,15 +555,18 @@ impl Service for Server {
                 self.tell_events(events, tree, out);
                 self.applied(now, id, outcome, tree, out);
                 self.admit_late_comers(now, tree, out);
+                self.answer_reconfigured(now, tree, out);
             }
             ServiceInput::Restored => {
                 self.close_all(out);
                 self.watch_over_sessions(tree);
             }
             ServiceInput::Refused { id, .. } => self.refused(id),
-            ServiceInput::ReadReady { .. }
-            | ServiceInput::ReadRefused { .. }
-            | ServiceInput::Members { .. } => {}
+            ServiceInput::ReadReady { id } => self.read_ready(now, id, tree, out),
+            ServiceInput::ReadRefused { id, .. } => self.refused_barriers.push(id),
+            ServiceInput::Members { voters, learners, .. } => {
+                self.members_changed(&voters, &learners, out);
+            }
             ServiceInput::Leader { leader, .. } => self.leader_changed(now, leader, tree, out),
             ServiceInput::Received { from, message } => self.told(now, from, message, tree, out),
         }
@@ -480,7 +579,7 @@ impl Server {
             ClientRequest::Opened { connection, peer, port, secret, certificate } => {
                 let like = self.per_address.entry(peer).or_default();
                 let limit = self.config.connections_per_address_max;
-                if limit > 0 && *like >= limit {
+                if limit > 0 && *like >= limit || self.part == Part::Stranger {
                     out.push(ServiceOutput::Reply(ClientReply::Close { connection }));
                     return;
                 }
@@ -488,13 +587,14 @@ impl Server {
                 let mut opened = Connection::new(peer, port, secret, self.liveness.steady());
                 let proven = certificate.map(|id| Identity { scheme: "x509".into(), id });
                 opened.identities.extend(proven);
+                opened.linearizable = self.config.linearizable_reads;
                 self.connections.insert(connection, opened);
             }
             ClientRequest::Packet { connection, packet } => {
                 self.packet(now, connection, packet, tree, out);
             }
             ClientRequest::FourLetterWord { connection, word } => {
-                let bytes = self.answer_word(word, tree).into();
+                let bytes = self.answer_word(now, word, tree).into();
                 self.statistics.sent += 1;
                 out.push(ServiceOutput::Reply(ClientReply::Write { connection, bytes }));
                 self.close(connection, out);
@@ -502,6 +602,16 @@ impl Server {
             ClientRequest::Closed { connection } => self.forget(connection),
             ClientRequest::Out { connection } => self.taken(now, connection, tree, out),
             ClientRequest::HostFacts(facts) => self.host = facts,
+            ClientRequest::Serving => self.quorum.is_serving(),
+            ClientRequest::Ensemble { config } => {
+                (self.config.ensemble, self.publish_at) = (config, now);
+                if self.leads() {
+                    self.publish(now, tree, out);
+                }
+            }
+            ClientRequest::Reconfigured { id, outcome } => {
+                self.reconfigured(now, id, outcome, tree, out);
+            }
         }
     }
 }

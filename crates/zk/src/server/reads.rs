@@ -3,7 +3,7 @@
 use quorate_contracts::Time;
 
 use super::watches::Table;
-use super::{ConnectionId, Outputs, Server, reconfig};
+use super::{ConnectionId, Outputs, Server};
 use crate::command::{ErrorCode, Identity, Stat};
 use crate::tree::{Tree, Znode};
 use crate::wire::{
@@ -56,6 +56,9 @@ impl Server {
         let Ok((header, request)) = Request::decode(packet_bytes) else {
             return self.close(connection, out);
         };
+        if let Request::Reconfig(wanted) = &request {
+            return self.reconfigure(connection, (header, arrived), wanted, tree, out);
+        }
         self.account(now, connection, header, arrived, tree);
         // The two that every client sends by the thousand write straight into the packet.
         match request {
@@ -265,7 +268,6 @@ impl Server {
                 if removed { body(|_| {}) } else { Err(ErrorCode::NoWatcher) }
             }
             Request::SetWatches(_) => body(|_| {}),
-            Request::Reconfig(wanted) => Err(reconfig::refusal(wanted, identities, tree)),
             Request::BadMulti | Request::Malformed => Err(ErrorCode::Marshalling),
             _ => Err(ErrorCode::BadArguments),
         }

@@ -2,10 +2,10 @@
 
 use base64::Engine;
 use bytes::Bytes;
-use quorate_contracts::{ServiceOutput, Time};
+use quorate_contracts::{RequestId, ServiceOutput, Time};
 use sha1::{Digest, Sha1};
 
-use super::connection::{Connection, PendingWrite, Stage, Waiting};
+use super::connection::{Connection, Gate, PendingWrite, Stage, Waiting};
 use super::sasl::Exchange;
 use super::{ClientReply, ConnectionId, Outputs, Server};
 use crate::command::{Body, ErrorCode, Identity, Op};
@@ -34,6 +34,7 @@ impl Server {
                 self.liveness.touched_here(session);
                 self.request(now, connection, packet, tree, out);
             }
+            Stage::ReadOnly => self.request_read_only(now, connection, &packet, tree, out),
             // A client speaks again only once it was answered.
             Stage::Ahead { .. } | Stage::Joining { .. } => self.close(connection, out),
         }
@@ -61,27 +62,53 @@ impl Server {
                 let (opcodes, ops) = ops.into_iter().unzip();
                 self.propose(now, connection, header, Op::Multi(ops), opcodes, out);
             }
-            _ => self.read_in_turn(now, connection, packet, tree, out),
+            Request::Reconfig(_) => {
+                self.read_in_turn(now, connection, (packet, Gate::Turn), tree, out);
+            }
+            _ => {
+                let gate = self.gate(connection, out);
+                self.read_in_turn(now, connection, (packet, gate), tree, out);
+            }
         }
         self.hold_back(connection, out);
     }
 
-    /// A read waits for the connection's own writes before it, and for nothing else.
+    /// Where reads are to be linearizable, each waits for a barrier that begins after it came (ZK-8).
+    fn gate(&mut self, connection: ConnectionId, out: &mut Outputs) -> Gate {
+        if !self.connections.get(&connection).is_some_and(|known| known.linearizable) {
+            return Gate::Open;
+        }
+        let id = self.next_request;
+        self.next_request = id.next();
+        self.barriers.insert(id, connection);
+        out.push(ServiceOutput::ReadBarrier { id });
+        Gate::Barrier(id)
+    }
+
+    /// A barrier was passed: what waited for it alone is answered.
+    pub(super) fn read_ready(&mut self, now: Time, id: RequestId, tree: &Tree, out: &mut Outputs) {
+        let Some(connection) = self.barriers.remove(&id) else { return };
+        self.with(connection, |c| c.passed(id));
+        self.answer_waiting_reads(now, connection, tree, out);
+        self.let_go_on(connection, out);
+    }
+
+    /// A read waits for the connection's own writes before it, and for its gate.
     fn read_in_turn(
         &mut self,
         now: Time,
         connection: ConnectionId,
-        packet: Bytes,
+        (packet, gate): (Bytes, Gate),
         tree: &Tree,
         out: &mut Outputs,
     ) {
         let Some(known) = self.connections.get_mut(&connection) else { return };
-        if known.may_read() {
+        if known.may_read() && !matches!(gate, Gate::Barrier(_)) {
             return self.answer_read(now, connection, &packet, now, tree, out);
         }
         // A copy: the packet is a piece of a larger buffer, which must not wait with it.
         let packet = Bytes::copy_from_slice(&packet);
-        self.wait(connection, Waiting::Read { packet, arrived: now });
+        self.wait(connection, Waiting::Read { packet, arrived: now, gate });
     }
 
     /// A write is numbered, and leaves at once; others may be on their way.
@@ -102,7 +129,7 @@ impl Server {
         let proposal =
             self.proposal(|_| Body::Write { session, attachment, sequence, identities, op });
         self.pending.insert(proposal.id(), connection);
-        if self.connections.get(&connection).is_some_and(Connection::may_propose) {
+        if self.connections.get_mut(&connection).is_some_and(Connection::may_propose) {
             out.push(ServiceOutput::Propose(proposal.clone()));
         }
         let write = PendingWrite { header, opcodes, proposal, proposed: now, arrived: now };
@@ -146,7 +173,7 @@ impl Server {
     }
 
     /// Only `digest` (and `ip`, which proves nothing new) are known; several add up.
-    fn authenticate(
+    pub(super) fn authenticate(
         &mut self,
         connection: ConnectionId,
         header: RequestHeader,
@@ -158,6 +185,8 @@ impl Server {
         let proven = match scheme {
             "digest" => std::str::from_utf8(data).ok().map(digest_identity).map(Some),
             "ip" => Some(None),
+            // No identity, but a wish: that this session's reads are linearizable (ZK-8), or as others' again.
+            "quorate" => self.wished(connection, data).then_some(None),
             _ => None,
         };
         let held: usize = self.identities(connection).iter().map(|known| known.id.len()).sum();
@@ -173,6 +202,17 @@ impl Server {
         self.write(connection, packet(header, |_| {}), out);
     }
 
+    /// What a client wishes of its reads; says whether that means anything.
+    fn wished(&mut self, connection: ConnectionId, wish: &[u8]) -> bool {
+        let linearizable = match wish {
+            b"linearizable" => true,
+            b"local" => self.config.linearizable_reads,
+            _ => return false,
+        };
+        self.with(connection, |c| c.linearizable = linearizable);
+        true
+    }
+
     fn has_proven(&mut self, connection: ConnectionId, identity: Option<Identity>, is_super: bool) {
         let superuser = is_super.then(|| Identity { scheme: "super".into(), id: String::new() });
         if let Some(known) = self.connections.get_mut(&connection) {
@@ -185,7 +225,7 @@ impl Server {
     }
 
     /// An empty token asks for a challenge, any other one answers it. Who does not prove what it says is sent away.
-    fn sasl(
+    pub(super) fn sasl(
         &mut self,
         connection: ConnectionId,
         header: RequestHeader,

@@ -35,6 +35,7 @@ use crate::command::{
     AclEntry, AclList, Attachment, Body, Command, ErrorCode, Event, Identity, MultiFailure, Op,
     OpReply, Outcome, SessionId, Zxid,
 };
+use crate::ensemble::config_version;
 
 /// Where clients read which servers there are; it can be neither deleted nor, but by a superuser, set.
 pub const CONFIG: &str = "/zookeeper/config";
@@ -160,8 +161,12 @@ impl Tree {
                 self.write(at, (*session, *attachment, *sequence), identities, op, events)
             }
             Body::Publish { config } => {
-                if self.nodes.get(CONFIG).is_some_and(|node| node.data() != Some(config.as_bytes()))
-                {
+                // An older configuration, of a leader that has not heard of the newer one, is no news.
+                let version = config_version(Some(config.as_bytes()));
+                let is_news = |node: &Node| {
+                    node.data() != Some(config.as_bytes()) && config_version(node.data()) <= version
+                };
+                if self.nodes.get(CONFIG).is_some_and(is_news) {
                     let data = Some(config.as_bytes());
                     self.perform(at, plan::Planned::SetData { path: CONFIG, data }, events);
                 }

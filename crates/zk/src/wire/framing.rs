@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(frames(b"ruok"), Ok(vec![Frame::FourLetterWord(*b"ruok")]));
     }
 
-    /// ZK-20: an oversized or negative length ends the connection before memory is taken.
+    /// ZK-4, ZK-20: an oversized or negative length ends the connection before memory is taken.
     #[test]
     fn a_length_beyond_the_limit_is_refused_at_once() {
         assert_eq!(frames(b"\0\0\0\x65"), Err(BadFrame::TooLong { length: 101, limit: 100 }));

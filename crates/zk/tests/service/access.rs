@@ -213,30 +213,6 @@ fn sasl_without_a_proof() {
     assert!(bench.is_closed(client));
 }
 
-/// ZK-18: reconfig changes nothing here; what ZooKeeper refuses is refused with its code and in its order.
-#[test]
-fn reconfig_is_refused() {
-    let mut bench = Bench::new(1);
-    let (stranger, _) = bench.client(0);
-    let (root, _) = bench.client(0);
-    bench.auth(root, "super:test");
-    let joining = "server.9=h:1:2:observer;3";
-    for (client, joining, version, expected) in [
-        (stranger, "some thing", 7, -103),
-        (stranger, "some thing", -1, -8),
-        (stranger, joining, -1, -102),
-        (root, joining, 0, -123),
-    ] {
-        bench.ask(client, 1, opcode::RECONFIG, |out| {
-            out.str(joining);
-            out.buffer(None);
-            out.buffer(None);
-            out.long(version);
-        });
-        assert_eq!(bench.story(client), [format!("1 error {expected}")], "{joining} {version}");
-    }
-}
-
 /// ZK-17: most clients number auth -4, but the registry's Rust client numbers it like any other request, and waits for that number.
 #[test]
 fn auth_is_answered_under_the_number_that_it_came_with() {

@@ -9,7 +9,8 @@ use quorate_contracts::{
     EntryId, LogIndex, NodeId, Proposal, Refusal, RequestId, Service, ServiceInput, ServiceOutput,
     StateMachine, Term, Time,
 };
-use quorate_zk::command::{Body, Command, Op, Stat, Zxid};
+use quorate_zk::command::{Body, Command, ErrorCode, Op, Stat, Zxid};
+use quorate_zk::ensemble::Reconfiguration;
 use quorate_zk::server::{
     ClientReply, ClientRequest, ConnectionId, Server, ServerConfig, ServerMessage,
 };
@@ -35,6 +36,10 @@ pub(crate) struct Bench {
     stalled: Vec<ConnectionId>,
     /// Whose taking was asked about.
     asked: Vec<(usize, ConnectionId)>,
+    /// Barriers that were asked for, and where.
+    pub(crate) barriers: Vec<(usize, RequestId)>,
+    /// Reconfigs for the driver to carry out, and whose.
+    pub(crate) reconfigures: Vec<(usize, RequestId, Reconfiguration)>,
     /// Nothing gets into the log.
     pub(crate) keep_proposals: bool,
     /// Writes of clients do not get into the log.
@@ -81,6 +86,14 @@ impl Bench {
         Self::leaderless(servers, change).led()
     }
 
+    /// The same without a leader.
+    pub(crate) fn configured_without_leader(
+        servers: u64,
+        change: impl Fn(&mut ServerConfig),
+    ) -> Self {
+        Self::leaderless(servers, change)
+    }
+
     /// Servers of which none leads.
     pub(crate) fn without_leader(servers: u64) -> Self {
         Self::leaderless(servers, |_| {})
@@ -111,6 +124,8 @@ impl Bench {
             paused: Vec::new(),
             stalled: Vec::new(),
             asked: Vec::new(),
+            barriers: Vec::new(),
+            reconfigures: Vec::new(),
             keep_proposals: false,
             lossy: false,
         }
@@ -124,13 +139,53 @@ impl Bench {
         }
     }
 
-    fn step(&mut self, at: usize, input: ServiceInput<'_, Server>) {
+    /// The oldest barrier is passed, or refused.
+    pub(crate) fn end_barrier(&mut self, passed: bool) {
+        let (at, id) = self.barriers.remove(0);
+        let reason = Refusal::NoLeader;
+        self.step(
+            at,
+            if passed {
+                ServiceInput::ReadReady { id }
+            } else {
+                ServiceInput::ReadRefused { id, reason }
+            },
+        );
+    }
+
+    /// The oldest reconfig comes to nothing.
+    pub(crate) fn end_reconfig(&mut self) {
+        if !self.reconfigures.is_empty() {
+            let (at, id, _) = self.reconfigures.remove(0);
+            let outcome = Err(ErrorCode::ReconfigInProgress);
+            self.tell(at, ClientRequest::Reconfigured { id, outcome });
+        }
+    }
+
+    /// The members are these from now on, by their ids.
+    pub(crate) fn members(&mut self, voters: &[u64], learners: &[u64]) {
+        let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect();
+        for at in 0..self.servers.len() {
+            let (voters, learners) = (ids(voters), ids(learners));
+            self.step(at, ServiceInput::Members { since: LogIndex(1), voters, learners });
+        }
+    }
+
+    /// The driver tells a server something.
+    pub(crate) fn tell(&mut self, at: usize, request: ClientRequest) {
+        self.step(at, ServiceInput::Requested(request));
+    }
+
+    pub(crate) fn step(&mut self, at: usize, input: ServiceInput<'_, Server>) {
         let mut out = Vec::new();
         let site = &mut self.servers[at];
         site.server.step(self.now, input, &site.tree, &mut out);
         for output in out {
             match output {
-                ServiceOutput::ReadBarrier { .. } => {}
+                ServiceOutput::ReadBarrier { id } => self.barriers.push((at, id)),
+                ServiceOutput::Reply(ClientReply::Reconfigure { id, wanted }) => {
+                    self.reconfigures.push((at, id, wanted));
+                }
                 ServiceOutput::Propose(proposal) => self.proposed.push(proposal),
                 ServiceOutput::Tell { to, message } => {
                     self.messages.push((NodeId(at as u64 + 1), to, message));

@@ -2,8 +2,12 @@
 
 mod access;
 mod bench;
+mod ensemble;
+mod fuzz;
+mod linearizable;
 mod order;
 mod quota;
+mod read_only;
 mod reap;
 mod sessions;
 mod snapshot;

@@ -321,3 +321,17 @@ fn words_without_a_leader() {
     assert_eq!((bench.word(0, *b"ruok"), bench.word(0, *b"isro")), ("imok".into(), "null".into()));
     assert!(bench.word(0, *b"envi").starts_with("Environment:\n"));
 }
+
+/// ZK-9: a write that reaches a follower is answered by that follower, once it has applied the entry itself; that the
+/// leader has is not enough.
+#[test]
+fn the_server_that_was_asked_answers_after_it_has_applied() {
+    let mut bench = Bench::new(2);
+    let (client, _) = bench.client(1);
+    bench.write(client, 1, opcode::CREATE, &create("/a", CreateMode::Persistent));
+    bench.commit();
+    bench.apply(0);
+    assert!(bench.tree(0).znode("/a").is_some() && bench.story(client).is_empty());
+    bench.apply(1);
+    assert_eq!(bench.story(client), ["1 ok"]);
+}
