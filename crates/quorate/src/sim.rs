@@ -24,6 +24,8 @@ pub(crate) enum Sim {
     Raft(Storm),
     /// The coordination service under the same faults, with clients that check ZooKeeper's promises
     Zk(Storm),
+    /// ZooKeeper's ready-file protocol alone, under the same faults: nobody mixes two configurations
+    ReadyFile(Storm),
     /// The key/value service under the same faults: linearizable, exactly once, watched without a gap
     Kv(Storm),
     /// The public tests of the MIT 6.824 Raft labs, 2A to 2D, with their limits
@@ -91,6 +93,7 @@ impl Sim {
         match self {
             Self::Raft(storm) => storm.run(raft::NAME, raft::run),
             Self::Zk(storm) => storm.run(zk::NAME, zk::run),
+            Self::ReadyFile(storm) => storm.run(zk::READY_FILE, zk::run_ready_file),
             Self::Kv(storm) => storm.run(kv::NAME, kv::run),
             Self::KvLab(tests) => tests.run(kv::labs::NAME, kv::labs::CATALOGUE),
             Self::Lab(tests) => tests.run(labs::NAME, labs::CATALOGUE),

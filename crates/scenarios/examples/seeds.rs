@@ -46,6 +46,7 @@ fn run(scenario: &str, seed: u64) -> Result<Summary, Box<Report>> {
     match scenario {
         raft::NAME => raft::run(seed, &options),
         zk::NAME => zk::run(seed, &options),
+        zk::READY_FILE => zk::run_ready_file(seed, &options),
         name => match labs::CATALOGUE.iter().chain(lessons::CATALOGUE).find(|row| row.name == name)
         {
             Some(row) => row.run(seed, &options),

@@ -163,7 +163,9 @@ impl Cables {
                 self.schedule(at, Carried::Taken { connection });
             }
             ClientReply::Close { connection } => self.carry_down(now, connection, Arrived::Gone),
-            ClientReply::Pause { .. } | ClientReply::Resume { .. } => {}
+            ClientReply::Pause { .. }
+            | ClientReply::Resume { .. }
+            | ClientReply::Reconfigure { .. } => {}
         }
     }
 

@@ -106,10 +106,22 @@ struct Reading {
     found: Vec<String>,
 }
 
+/// What a client asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Diet {
+    /// Everything.
+    All,
+    /// The ready-file protocol alone (section 2.3 of the paper): one client changes the configuration, the others read it.
+    ReadyFile,
+}
+
 /// One client.
 pub(super) struct Client {
     pub(super) id: ClientId,
+    diet: Diet,
     random: Random,
+    /// Its reads are to see everything that was acknowledged to anybody before (ZK-8).
+    linearizable: bool,
     phase: Phase,
     /// Who serves it, or did last.
     server: NodeId,
@@ -140,10 +152,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(id: ClientId, random: Random) -> Self {
+    pub(super) fn new(id: ClientId, diet: Diet, random: Random) -> Self {
         Self {
             id,
+            diet,
             random,
+            linearizable: id.0 % 3 == 2,
             phase: Phase::Away,
             server: NodeId(0),
             session: 0,
@@ -238,6 +252,9 @@ impl Client {
         let floor = history.floor();
         if self.id == ClientId(0) {
             return self.configure(floor, history);
+        }
+        if self.diet == Diet::ReadyFile {
+            return self.read_configuration(floor, history);
         }
         match self.random.below(12) {
             0..=2 => self.set(floor, history),
@@ -398,6 +415,13 @@ impl Client {
         }
         self.phase = Phase::Serving;
         let floor = history.floor();
+        if self.linearizable {
+            self.send(xid::AUTH, opcode::AUTH, |out| {
+                out.int(0);
+                out.str("quorate");
+                out.buffer(Some(b"linearizable"));
+            });
+        }
         if self.session == 0 {
             (self.session, self.password) = (response.session, response.password);
         } else {
@@ -608,6 +632,13 @@ impl Client {
             }
             Asked::Sync => Ok(()),
             Asked::Configure => Ok(()),
+            Asked::Get { path, .. } if self.linearizable && zxid < floor => {
+                let what = format!(
+                    "{:?} read {path} on a server at {zxid:#x}; {floor:#x} was told of before it asked",
+                    self.id
+                );
+                Err(Failure::safety("ZK-8: linearizable reads are never stale", what))
+            }
             Asked::Get { path, watch } => {
                 let value = text(input.buffer().map_err(bad)?);
                 let stat = input.stat().map_err(bad)?;
@@ -622,7 +653,7 @@ impl Client {
             }
             Asked::Configuration { step } => {
                 let value = text(input.buffer().map_err(bad)?);
-                self.configuration_read(step, value)
+                self.configuration_read(step, value, history)
             }
         }
     }
@@ -645,7 +676,12 @@ impl Client {
         history.wrote(self.id, path, zxid, floor, value)
     }
 
-    fn configuration_read(&mut self, step: usize, value: String) -> Result<(), Failure> {
+    fn configuration_read(
+        &mut self,
+        step: usize,
+        value: String,
+        history: &mut History,
+    ) -> Result<(), Failure> {
         if step == 0 {
             let (generation, events) = (Some(value), self.ready_events);
             self.reading = Reading { generation, events, found: Vec::new() };
@@ -656,6 +692,7 @@ impl Client {
             return Ok(());
         };
         let untold = *events == self.ready_events;
+        history.configurations += u64::from(untold && found.len() == CONFIG.len());
         if untold && found.iter().any(|value| value != generation) {
             let what = format!(
                 "{:?} saw the ready file of {generation}, was told nothing, and read {found:?}",

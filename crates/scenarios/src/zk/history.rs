@@ -48,6 +48,8 @@ pub(super) struct History {
     pub(super) answers: u64,
     /// Events that clients were told of.
     pub(super) events: u64,
+    /// Configurations that were read whole, without a word that they changed meanwhile.
+    pub(super) configurations: u64,
     /// Sessions that clients were told are over.
     pub(super) expired: u64,
     /// For the checker.
