@@ -26,6 +26,7 @@ use crate::failover::Failover;
 use crate::failure::{Done, Failure, Kind, say, tell};
 use crate::groups::Groups;
 use crate::servers::Servers;
+use crate::sessions::Sessions;
 
 /// Measure a running cluster
 #[derive(Subcommand)]
@@ -34,6 +35,8 @@ pub(crate) enum Bench {
     Zk(Zk),
     /// The longest time without a write while servers die, and whether anything acknowledged is lost
     Failover(Failover),
+    /// A reconnection storm of thousands of sessions after a leader's death
+    Sessions(Sessions),
     /// What Raft groups cost that nobody uses, in a cluster started for it
     Groups(Groups),
 }
@@ -94,6 +97,7 @@ impl Bench {
         let load = match self {
             Self::Zk(load) => load,
             Self::Failover(failover) => return failover.run(),
+            Self::Sessions(sessions) => return sessions.run(),
             Self::Groups(groups) => return groups.run(),
         };
         let failed = |cause: String| {

@@ -8,12 +8,14 @@ use quorate_client::{ClientError, Connection, CreateMode, Stat};
 use serde_json::json;
 
 use crate::failure::{Done, Failure, Kind, say, tell};
+use crate::turns;
 
 /// Read and change znodes, on any server that speaks ZooKeeper's protocol
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate zk create /greeting hello
   quorate zk get /greeting
+  quorate zk lock /locks/nightly -- ./backup.sh
   quorate zk --servers 10.0.0.1:2181,10.0.0.2:2181 ls -r /
   quorate zk shell")]
 pub(crate) struct Zk {
@@ -39,6 +41,10 @@ pub(crate) struct Zk {
 enum Act {
     /// Type the same commands one after the other, in one session
     Shell,
+    /// Run a command while holding a lock
+    Lock(turns::Lock),
+    /// Run a command while leading
+    Elect(turns::Elect),
     #[command(flatten)]
     Command(Command),
 }
@@ -124,10 +130,16 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Zk {
     pub(crate) fn run(self) -> Result<Done, Failure> {
+        match &self.act {
+            Act::Lock(lock) => return lock.run(&self.servers),
+            Act::Elect(elect) => return elect.run(&self.servers),
+            _ => {}
+        }
         let mut connection =
             Connection::connect(&self.servers, SESSION_TIMEOUT).map_err(explain)?;
         match &self.act {
             Act::Shell => shell(&mut connection, self.json),
+            Act::Lock(_) | Act::Elect(_) => {}
             Act::Command(command) => command.run(&mut connection, self.json).map_err(explain)?,
         }
         connection.close().map_err(explain)?;
