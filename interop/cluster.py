@@ -82,12 +82,14 @@ def srvr_mode(host):
 class QuorateCluster:
     """`quorate up` as a child process, on free ports, under a temporary directory. `place` is where tests keep files."""
 
-    def __init__(self, binary, nodes=3, directory=None):
+    def __init__(self, binary, nodes=3, directory=None, config=None, ports_for=None):
+        """`config` is a file for `quorate up --config`; `ports_for` keeps ports for so many nodes."""
         self.binary = os.path.abspath(binary)
         self.nodes = nodes
         self.owned = directory is None
         self.dir = self.place = directory or tempfile.mkdtemp(prefix="quorate-e2e-")
-        self.offset = free_offset(nodes)
+        self.config = config
+        self.offset = free_offset(ports_for or nodes)
         self.log = open(os.path.join(self.dir, "up.log"), "ab")
         self.up = None
 
@@ -105,13 +107,14 @@ class QuorateCluster:
 
     def start_all(self, seconds=30):
         command = [self.binary, "up", "--dir", self.data, "--nodes", str(self.nodes), "--port-offset", str(self.offset)]
+        command += ["--config", self.config] if self.config else []
         self.up = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         wait_until("`quorate up` serving on every node", self.serving, seconds)
 
     def serving(self):
         if self.up.poll() is not None:
             raise AssertionError("`quorate up` ended with %s:\n%s" % (self.up.returncode, self.tail()))
-        return self.members() and len(self.members()) == self.nodes and all(ruok(host) for host in self.hosts)
+        return self.members() and len(self.members()) == self.nodes and all(ruok(self.host(i)) for i in self.ids)
 
     def stop_all(self):
         """Ctrl-C, as a person does; -9 only if that does not help."""
