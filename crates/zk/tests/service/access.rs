@@ -249,3 +249,27 @@ fn schemes_of_auth() {
         assert_eq!(bench.is_closed(client), expected != "-4 ok", "{scheme}");
     }
 }
+
+/// ZK-18: the subject of a client's certificate is its identity in the scheme `x509`, also where a list says `auth`; others
+/// are kept out.
+#[test]
+fn a_certificate_is_an_identity() {
+    let mut bench = Bench::new(1);
+    let owner = bench.client_with_certificate(0, "CN=app,O=Example");
+    let stranger = bench.client_with_certificate(0, "CN=other,O=Example");
+    let (plain, _) = bench.client(0);
+    for (xid, path, acl) in
+        [(1, "/named", vec![entry(perms::ALL, "x509", "CN=app,O=Example")]), (2, "/auth", own())]
+    {
+        let op = Op::Create { path, data: Some(b"x"), acl, mode: CreateMode::Persistent };
+        bench.write(owner, xid, opcode::CREATE, &op);
+        bench.settle();
+        assert_eq!(bench.story(owner), [format!("{xid} ok")]);
+        for (client, expected) in
+            [(owner, "9 ok"), (stranger, "9 error -102"), (plain, "9 error -102")]
+        {
+            bench.read(client, 9, opcode::GET_DATA, path, false);
+            assert_eq!(bench.story(client), [expected], "{path}");
+        }
+    }
+}

@@ -308,11 +308,24 @@ impl Bench {
 
     /// A connection that says nothing yet.
     pub(crate) fn open(&mut self, server: usize) -> Client {
+        self.open_as(server, None)
+    }
+
+    /// A client that proved to own a certificate with this subject, and has a session.
+    pub(crate) fn client_with_certificate(&mut self, server: usize, subject: &str) -> Client {
+        let client = self.open_as(server, Some(subject.to_string()));
+        let request =
+            ConnectRequest { timeout_ms: 6_000, password: vec![0; 16], ..Default::default() };
+        self.join(client, &request).expect("a session is created");
+        client
+    }
+
+    fn open_as(&mut self, server: usize, certificate: Option<String>) -> Client {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
         let (peer, port) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 4_000);
         let secret = [self.next_connection as u8; 16];
-        let opened = ClientRequest::Opened { connection, peer, port, secret, certificate: None };
+        let opened = ClientRequest::Opened { connection, peer, port, secret, certificate };
         self.step(server, ServiceInput::Requested(opened));
         Client { connection, server }
     }
