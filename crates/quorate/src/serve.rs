@@ -26,6 +26,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     zoo_cfg: Option<PathBuf>,
 
+    /// This node is new to a cluster that runs: it waits until it is added (`join` of the configuration)
+    #[arg(long)]
+    join: bool,
+
     /// End with the process of this id (used by `quorate up`)
     #[arg(long, value_name = "PID", hide = true)]
     die_with: Option<u32>,
@@ -56,10 +60,11 @@ pub(crate) struct Format {
 
 impl Serve {
     pub(crate) fn run(self) -> Result<Done, Failure> {
-        let config = match (&self.config, &self.zoo_cfg) {
+        let mut config = match (&self.config, &self.zoo_cfg) {
             (_, Some(path)) => read_zoo_cfg(path)?,
             (path, None) => read_config(path.as_deref().unwrap_or(Path::new("")))?,
         };
+        config.join |= self.join;
         raise_open_files();
         let parent = self.die_with;
         if let Some(parent) = parent {

@@ -336,7 +336,12 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
         if !raft.is_leader() || !raft.has_settled_membership() {
             return;
         }
-        let next = next_step(&self.seats(), wanted, |node| raft.has_caught_up(now, node));
+        let seats = self.seats();
+        let next = next_step(&seats, wanted, |node| raft.has_caught_up(now, node));
+        // A group that sleeps hears of nobody: being asked for more than can be had yet wakes it.
+        let wake = raft.is_hibernating() && standing(&seats, wanted) != Standing::Complete;
+        let all = || Seats { voters: wanted.voters(), learners: wanted.observers() };
+        let next = next.or_else(|| wake.then(all));
         if let Some(Seats { voters, learners }) = next {
             let members = Members { voters, learners };
             self.input(now, Input::Requested(ReplicaRequest::ChangeMembers(members)), shared);
