@@ -257,7 +257,10 @@ impl<D: Disk> Storage<D> {
             NextSegment::NoRoom { retry_at } => Some(retry_at),
             _ => None,
         };
-        [room, self.mark_at, self.snapshots.deadline()].into_iter().flatten().min()
+        // A write that is under way, or waits for its segment, ends the idleness: nothing can be done at that time.
+        let idle = matches!(self.writing, Writing::Nothing) && self.queue.is_empty();
+        let mark = self.mark_at.filter(|_| idle);
+        [room, mark, self.snapshots.deadline()].into_iter().flatten().min()
     }
 
     /// Reads entries back; answered with [`StorageEvent::Read`], at once if there is nothing to

@@ -1,6 +1,6 @@
 //! The disk fails, or is full.
 
-use crate::node::{GROUPS, Node, append};
+use crate::node::{GROUPS, Node, OPTIONS, append};
 use quorate_contracts::Random;
 use quorate_sim::{DiskFaults, Lane};
 
@@ -50,6 +50,25 @@ fn a_full_disk_is_waited_out() {
     node.settle();
     let history = &node.histories[&GROUPS[0]];
     assert_eq!(history.vouched, history.mark);
+}
+
+/// A disk slower than the log is patient: what cannot be done before it has answered has no deadline, or a driver would
+/// call again and again at the same instant.
+#[test]
+fn no_deadline_has_passed_after_a_flush() {
+    let mut node = Node::new(DiskFaults::default(), 1);
+    for i in 0..60 {
+        node.persist(GROUPS[0], append(i + 1, i + 1, 1, 900));
+        loop {
+            node.now += OPTIONS.idle;
+            node.storage.flush(node.now, &mut node.events);
+            let passed = node.storage.deadline().filter(|at| *at <= node.now);
+            assert_eq!(passed, None, "at {}, record {i}", node.now);
+            let done = node.disk.carry_out(Lane::Log).or_else(|| node.disk.carry_out(Lane::Aside));
+            let Some(completion) = done else { break };
+            node.storage.complete(completion, &mut node.events);
+        }
+    }
 }
 
 /// A read that fails at run time stops the node rather than being taken for something else.
