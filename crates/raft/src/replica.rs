@@ -545,6 +545,10 @@ impl<S: Service> Replica<S> {
 
     fn snapshot_news(&mut self, now: Time, news: SnapshotInput, out: &mut Vec<Output<Self>>) {
         match news {
+            // Another snapshot took its place while it was being read: that one is asked for as well, and has come
+            // already or will.
+            SnapshotInput::Loaded { meta, .. }
+                if self.loading != Loading::Asked || meta.last.index < self.raft.base().index => {}
             SnapshotInput::Loaded { meta, mut reader } => {
                 // A checksum vouched for every byte: what cannot be read is of another format, or
                 // a bug, and going on would serve an empty tree.

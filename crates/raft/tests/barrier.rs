@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use quorate_contracts::{
     Entry, EntryId, EntryKind, Input, LogIndex, NoState, NodeId, Output, Process, Recovered,
-    RequestId, Service, ServiceInput, ServiceOutput, Term, Time, Wire,
+    RequestId, Service, ServiceInput, ServiceOutput, SnapshotInput, SnapshotMeta, Term, Time, Wire,
 };
 use quorate_raft::{
     Attempt, Body, Config, Membership, Message, Replica, ReplicaMessage, ReplicaReply,
@@ -152,4 +152,32 @@ fn a_service_is_told_of_the_members() {
     assert!(follower.hear(3, append(1, vec![members(2, &end)], 1)).is_empty());
     let done = "since 2: voters [n1, n2], learners [n3]";
     assert_eq!(follower.hear(4, append(2, Vec::new(), 2)), [done]);
+}
+
+/// RAFT-20: a snapshot is received while an older one is still being read. Whichever comes first from the disk, the state
+/// is that of the newer one, and never goes back.
+#[test]
+fn of_two_snapshots_that_are_read_the_newer_one_counts() {
+    let snapshot = |index| SnapshotMeta {
+        last: EntryId::new(LogIndex(index), Term(1)),
+        membership: Membership::of_voters([LEADER, ME, NodeId(3)]).to_bytes(),
+    };
+    for order in [[10, 20], [20, 10]] {
+        let mut follower = Follower::new();
+        for index in [10, 20] {
+            let (offset, done, round) = (0, true, 1);
+            let bytes = Bytes::from_static(b"state");
+            let meta = snapshot(index);
+            follower.hear(1, Body::InstallSnapshot { meta, offset, bytes, done, round });
+            follower.step(2, Input::Snapshot(SnapshotInput::Written { end: 5 }));
+            let finished = SnapshotInput::Finished { meta: snapshot(index), bytes: 5 };
+            follower.step(3, Input::Snapshot(finished));
+        }
+        for index in order {
+            let reader = Box::new(&b"state"[..]);
+            let loaded = SnapshotInput::Loaded { meta: snapshot(index), reader };
+            follower.step(4, Input::Snapshot(loaded));
+        }
+        assert_eq!(follower.replica.applied().index, LogIndex(20), "read in order {order:?}");
+    }
 }
