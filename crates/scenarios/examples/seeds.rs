@@ -6,7 +6,9 @@
 
 use std::process::ExitCode;
 
-use quorate_scenarios::{Report, RunOptions, Summary, TraceHash, labs, lessons, raft, zk};
+use quorate_scenarios::{
+    Report, RunOptions, Situations, Summary, TraceHash, kv, labs, lessons, raft, zk,
+};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -21,11 +23,13 @@ fn main() -> ExitCode {
     // A failed assertion is reported like every other failure.
     std::panic::set_hook(Box::new(|_| {}));
     let (mut events, mut hash) = (0, TraceHash::default());
+    let mut situations = Situations::default();
     for seed in first..first + count {
         match run(scenario, seed) {
             Ok(summary) => {
                 events += summary.events;
                 hash.combine(summary.trace_hash);
+                situations.add(&summary.situations);
             }
             Err(report) => {
                 println!(
@@ -38,12 +42,16 @@ fn main() -> ExitCode {
         }
     }
     println!("{count} seeds passed: {events} events; trace {hash}");
+    for situation in situations.never() {
+        println!("never reached: {}", situation.name());
+    }
     ExitCode::SUCCESS
 }
 
 fn run(scenario: &str, seed: u64) -> Result<Summary, Box<Report>> {
     let options = RunOptions::default();
     match scenario {
+        kv::NAME => kv::run(seed, &options),
         raft::NAME => raft::run(seed, &options),
         zk::NAME => zk::run(seed, &options),
         zk::READY_FILE => zk::run_ready_file(seed, &options),

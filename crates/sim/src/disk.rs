@@ -22,6 +22,10 @@ use quorate_storage::{Completion, Disk, FileInfo, Operation, Ticket};
 /// What a disk writes as one.
 pub const SECTOR_BYTES: usize = 512;
 
+/// How a batch of the log begins (`docs/storage.md`), and at multiples of what.
+const BATCH_MAGIC: &[u8] = b"QBCH";
+const BATCH_BLOCK_BYTES: u64 = 64;
+
 /// How bad a disk is. Rates are chances in a million.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DiskFaults {
@@ -171,6 +175,24 @@ impl SimDisk {
     pub fn rot(&self, name: &str, byte: u64, bit: u8) -> bool {
         let state = &mut *self.0.borrow_mut();
         state.file(name).is_some_and(|file| file.rot(byte, bit))
+    }
+
+    /// Where each batch of the log begins, by file, in order: what may rot.
+    pub fn batches(&self) -> Vec<(String, Vec<u64>)> {
+        let state = &mut *self.0.borrow_mut();
+        let names = state.names.keys().filter(|name| name.ends_with(".log")).cloned();
+        let files: Vec<String> = names.collect();
+        let begins = |bytes: &[u8]| {
+            let blocks = bytes.chunks(BATCH_BLOCK_BYTES as usize).zip(0_u64..);
+            let heads = blocks.filter(|(block, _)| block.starts_with(BATCH_MAGIC));
+            heads.map(|(_, nth)| nth * BATCH_BLOCK_BYTES).collect()
+        };
+        let read = |name: String| {
+            let bytes = state.file(&name).map(|file| file.read(0, usize::MAX));
+            let found = begins(&bytes.unwrap_or_default());
+            (name, found)
+        };
+        files.into_iter().map(read).collect()
     }
 
     /// Two files change their names.

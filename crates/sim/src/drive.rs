@@ -8,8 +8,8 @@ use quorate_contracts::{
     SnapshotInput, Time, When, WriteMark,
 };
 use quorate_raft::{
-    Body, ChangeOutcome, Config, Members, Replica, ReplicaMessage, ReplicaReply, ReplicaRequest,
-    TransferOutcome,
+    Body, ChangeOutcome, Config, Members, Message, Replica, ReplicaMessage, ReplicaReply,
+    ReplicaRequest, TransferOutcome,
 };
 
 use crate::situations::Before;
@@ -73,7 +73,7 @@ impl<S: Service> Event<S> {
     }
 }
 
-type Checked = Result<(), Violation>;
+pub(crate) type Checked = Result<(), Violation>;
 
 impl<S: Service> World<S>
 where
@@ -410,6 +410,7 @@ where
 
     fn send(&mut self, from: NodeId, to: NodeId, message: MessageOf<S>) -> Checked {
         if let ReplicaMessage::Raft(raft) = &message {
+            self.check_term(from, to, raft)?;
             self.safety.leaves(from, to, raft)?;
             let transferring = self.nodes.get(&from).is_some_and(|node| node.transferring);
             if transferring && matches!(raft.body, Body::ReadAnswer { .. }) {
@@ -509,6 +510,30 @@ where
             return Ok(());
         }
         let what = format!("{id} acknowledges {entry} {when}, which its disk will not have then");
+        Err(Violation { property: "Durable before acknowledged", what })
+    }
+
+    /// **Durable before acknowledged**, for term and vote (RAFT-4, RAFT-15): what a message says of them is on the disk
+    /// when it leaves. A question what an election would come to, and an answer that encourages it, speak of a term that
+    /// has not begun.
+    fn check_term(&self, from: NodeId, to: NodeId, message: &Message) -> Checked {
+        let vote = match message.body {
+            Body::RequestVote { pre_vote: true, .. }
+            | Body::Vote { pre_vote: true, granted: true } => return Ok(()),
+            Body::RequestVote { .. } => Some(from),
+            Body::Vote { granted: true, .. } => Some(to),
+            _ => None,
+        };
+        let Some(node) = self.nodes.get(&from) else { return Ok(()) };
+        let durable = node.store.hard_state();
+        let voted = vote.is_none() || durable.voted_for == vote;
+        if durable.term > message.term || (durable.term == message.term && voted) {
+            return Ok(());
+        }
+        let what = format!(
+            "{from} speaks of term {} and vote {vote:?}, with term {} and vote {:?} on its disk",
+            message.term, durable.term, durable.voted_for
+        );
         Err(Violation { property: "Durable before acknowledged", what })
     }
 

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use quorate_contracts::{Input, NodeId, Service};
 
-use crate::Violation;
 use crate::drive::Event;
 use crate::world::World;
+use crate::{Situation, Violation};
 
 /// Looks in the time after which silence is a loss.
 const LOOKS: u32 = 4;
@@ -19,6 +19,14 @@ impl<S: Service> World<S>
 where
     S::Message: Clone,
 {
+    /// The connection between two servers breaks, and both are told: a reset, not a silence.
+    pub fn hang_up(&mut self, a: NodeId, b: NodeId) {
+        let at = self.now + self.options.network.replies.delay_max;
+        for (to, member) in [(a, b), (b, a)] {
+            self.queue.push(at, Event::Lost { to, member });
+        }
+    }
+
     /// A server that has just started looks at its connections from here on.
     pub(crate) fn begin_looking(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get_mut(&id)
@@ -47,7 +55,11 @@ where
             }
         }
         node.lines.retain(|member, _| !lost.contains(member));
-        lost.into_iter().try_for_each(|member| self.step(id, Input::MemberLost { member }))
+        for member in lost {
+            self.situations.reach(Situation::FellSilent);
+            self.step(id, Input::MemberLost { member })?;
+        }
+        Ok(())
     }
 
     /// Whose signs of life would have reached this server.

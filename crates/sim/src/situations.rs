@@ -92,6 +92,22 @@ situations! {
     LeaderOutside: "a leader was not part of the newest membership",
     /// RAFT-20, RAFT-22.
     SnapshotDuringChange: "a snapshot was finished during a membership change",
+    /// RAFT-23.
+    Slept: "an idle group fell asleep",
+    /// RAFT-23.
+    Woke: "a sleeping group woke up",
+    /// RAFT-23.
+    FellSilent: "a member fell silent and was taken for lost",
+    /// RAFT-15, under the real storage.
+    DiskFailed: "a disk failed, and its server stopped",
+    /// RAFT-16, under the real storage.
+    StartedDamaged: "a server started with damaged entries",
+    /// RAFT-16, under the real storage.
+    StartedWithLoss: "a server started that may have lost what it acknowledged",
+    /// RAFT-16, under the real storage.
+    RefusedToStart: "a server refused to start from damage that others cannot mend",
+    /// RAFT-16.
+    Mended: "a server got back from the others what it lacked",
 }
 
 /// How often each situation was reached.
@@ -115,11 +131,20 @@ pub(crate) struct Before {
     term: Term,
     commit: LogIndex,
     base: EntryId,
+    asleep: bool,
+    whole: bool,
 }
 
 impl Before {
     pub(crate) fn of(raft: &Raft) -> Self {
-        Self { role: raft.role(), term: raft.term(), commit: raft.commit(), base: raft.base() }
+        Self {
+            role: raft.role(),
+            term: raft.term(),
+            commit: raft.commit(),
+            base: raft.base(),
+            asleep: raft.is_hibernating(),
+            whole: raft.is_whole(),
+        }
     }
 
     /// Whether it led this term.
@@ -184,6 +209,12 @@ impl Situations {
         }
         if raft.base() != before.base && raft.base().index > before.commit {
             self.reach(Situation::SnapshotInstalled);
+        }
+        if raft.is_leader() && raft.is_hibernating() != before.asleep {
+            self.reach(if before.asleep { Situation::Woke } else { Situation::Slept });
+        }
+        if raft.is_whole() && !before.whole {
+            self.reach(Situation::Mended);
         }
         self.membership(raft);
     }

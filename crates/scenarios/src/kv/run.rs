@@ -9,7 +9,7 @@ use quorate_etcd::messages::etcdserverpb as pb;
 use quorate_etcd::prefix_end;
 use quorate_etcd::server::{Server, ServerConfig};
 use quorate_etcd::store::Store;
-use quorate_sim::{NetworkOptions, StoreOptions, World};
+use quorate_sim::{DiskFaults, NetworkOptions, StoreOptions, World};
 
 use super::clients::Clients;
 use super::watchers::Watchers;
@@ -17,14 +17,18 @@ use super::work::{Work, log_key};
 use super::{NAME, Planted, STORM};
 use crate::raft::plan::{self, Deed, Planned};
 use crate::raft::weather::Weather;
-use crate::{Failure, Report, Summary, judged};
+use crate::{Failure, Report, RunOptions, Summary, judged};
 
 /// How long recovery may take once faults have stopped.
 const CALM_MAX: Duration = Duration::from_secs(200);
 /// How finely the clients' side is driven.
 const LOOK: Duration = Duration::from_millis(2);
+/// Longer than any run: no client is silent for so long.
+const QUIET_MS_MAX: u64 = 3_600_000;
 
 pub(super) struct Run {
+    /// The scenario, as on the command line.
+    name: String,
     seed: u64,
     weather: Weather,
     plan: Vec<Planned>,
@@ -42,20 +46,27 @@ impl Run {
         weather: Weather,
         plan: Vec<Planned>,
         random: &Random,
-        trace: bool,
+        options: &RunOptions,
     ) -> Self {
-        let make = |node, seed: u64| {
-            let config = ServerConfig::new(node, RequestId(seed & !0xffff_ffff));
+        // A server that gives clients up early meets retries of writes whose client is gone.
+        let mut idle = random.derive("idle clients");
+        let client_idle_ms =
+            if idle.chance_ppm(300_000) { idle.between(500, 4_000) } else { QUIET_MS_MAX };
+        let make = move |node, seed: u64| {
+            let mut config = ServerConfig::new(node, RequestId(seed & !0xffff_ffff));
+            config.client_idle_ms = client_idle_ms;
             (Store::default(), Server::new(config, seed))
         };
-        let world = World::new(seed, weather.world(trace), make);
+        let world = World::new(seed, weather.world(options.trace), make);
         let mut draws = random.derive("clients");
         let count = draws.between(2, 8) as usize;
         let loss_ppm = if draws.chance_ppm(500_000) { draws.below(100_000) as u32 } else { 0 };
         let clients = Clients::new(count, &world.ids(), random.derive("clerks"), loss_ppm);
         let watchers = Watchers::new(3, weather.nodes, random.derive("watchers"));
-        let work = Work::new(random.derive("work"));
-        Self { seed, weather, plan, world, clients, watchers, work, up: BTreeSet::new() }
+        let mut work = Work::new(random.derive("work"));
+        work.clients_expire = client_idle_ms < QUIET_MS_MAX;
+        let name = options.scenario(NAME);
+        Self { name, seed, weather, plan, world, clients, watchers, work, up: BTreeSet::new() }
     }
 
     pub(super) fn plant(&mut self, planted: Planted) {
@@ -135,10 +146,12 @@ impl Run {
         self.world.heal();
         self.world.make_network(NetworkOptions::default());
         self.world.make_disks(StoreOptions::default());
+        self.world.make_disks_fail(DiskFaults::default());
         self.clients.loss_ppm = 0;
         self.watchers.leaves_ppm = 0;
         let end = self.world.now() + CALM_MAX;
         loop {
+            self.world.restore_refused();
             self.world.ids().into_iter().for_each(|id| self.world.restart(id));
             self.run_until(self.world.now() + Duration::from_millis(100), false)?;
             let all_vote = plan::everybody_votes(&mut self.world)?;
@@ -186,15 +199,17 @@ impl Run {
         judged::linearizable(&Kv::default(), &self.work.history)
     }
 
-    /// Each append is there once, in order: a key's version counts its writes, and its value is the last one's number.
+    /// Each append is there once, in order: a key's version counts its writes, and its value is the last one's number. Of
+    /// those whose client was given up, each is there once or not at all.
     fn check_appends(&self, store: &Store) -> Result<(), Failure> {
-        for (who, count) in &self.work.appended {
+        for (who, appended) in &self.work.appended {
             let found = read(store, &log_key(*who), None);
             let found = found.first().map_or((0, String::new()), |kv| (kv.0, kv.1.clone()));
-            if found != (*count as i64, count.to_string()) {
+            let writes = u64::try_from(found.0).unwrap_or(0);
+            let last = found.1.parse().unwrap_or(0);
+            if !appended.fits(writes, last) {
                 let what = format!(
-                    "clerk {who} appended {count} times; there are {} writes, the last is {}",
-                    found.0, found.1
+                    "clerk {who} appended {appended}; there are {writes} writes, the last is {last}"
                 );
                 return Err(Failure::safety("exactly once", what));
             }
@@ -204,7 +219,7 @@ impl Run {
             let numbers: Vec<u64> = told
                 .filter_map(|(_, value)| String::from_utf8_lossy(value.as_ref()?).parse().ok())
                 .collect();
-            if !numbers.is_sorted() {
+            if !numbers.is_sorted_by(|a, b| a < b) {
                 return Err(Failure::safety(
                     "exactly once",
                     format!("clerk {who}'s appends came as {numbers:?}"),
@@ -257,7 +272,7 @@ impl Run {
 
     pub(super) fn report(&self, failure: Failure) -> Report {
         let setting = format!("{}; {} clerks", self.weather, self.clients.count());
-        Report::of(NAME.to_string(), self.seed, setting, failure, &self.world)
+        Report::of(self.name.clone(), self.seed, setting, failure, &self.world)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the Clerks are asked to do, one thing at a time each, and what is checked as soon as they are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use quorate_checker::models::kv::{Input, Output};
@@ -22,9 +23,33 @@ const PATIENCE: Duration = Duration::from_secs(10_000);
 const REGISTERS: u64 = 3;
 const ACCOUNTS: u64 = 4;
 
+/// What became of the appends of one Clerk, which are numbered from 1.
+#[derive(Debug, Default)]
+pub(crate) struct Appended {
+    asked: u64,
+    /// Those of which the Clerk could not say whether they were done.
+    unknown: BTreeSet<u64>,
+}
+
+impl Appended {
+    /// Whether so many writes, of which the last is this one, are all that were told of, and none twice.
+    pub(crate) fn fits(&self, writes: u64, last: u64) -> bool {
+        let known = self.asked - self.unknown.len() as u64;
+        let missing = (last + 1..=self.asked).all(|number| self.unknown.contains(&number));
+        (known..=self.asked).contains(&writes) && last <= self.asked && missing
+    }
+}
+
+/// `17 times, of which 2 may not have been`
+impl fmt::Display for Appended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} times, of which {} may not have been", self.asked, self.unknown.len())
+    }
+}
+
 /// What a Clerk is busy with.
 enum Doing {
-    Append,
+    Append(u64),
     Register { op: OpId, wants: &'static str },
     ReadAccounts,
     Transfer,
@@ -39,12 +64,14 @@ pub(crate) struct Work {
     next_ask: u64,
     next_value: u64,
     /// How often each Clerk's own key was written.
-    pub(crate) appended: BTreeMap<Who, u64>,
+    pub(crate) appended: BTreeMap<Who, Appended>,
     pub(crate) history: History<Input, Output>,
     /// The newest revision anybody was told of.
     newest: i64,
     /// A planted bug: registers are read from wherever they are asked.
     pub(crate) serializable: bool,
+    /// Client ids are given up after a short silence: then a call may come to nothing that anybody knows.
+    pub(crate) clients_expire: bool,
     /// Answers so far.
     pub(crate) answered: u64,
 }
@@ -65,6 +92,7 @@ impl Work {
             history: History::new(),
             newest: 1,
             serializable: false,
+            clients_expire: false,
             answered: 0,
         }
     }
@@ -88,9 +116,10 @@ impl Work {
     fn draw(&mut self, now: Time, who: Who) -> (Doing, Request) {
         match self.random.below(100) {
             0..35 => {
-                let count = self.appended.entry(who).or_default();
-                *count += 1;
-                (Doing::Append, put(&log_key(who), &count.to_string(), 0))
+                let appended = self.appended.entry(who).or_default();
+                appended.asked += 1;
+                let number = appended.asked;
+                (Doing::Append(number), put(&log_key(who), &number.to_string(), 0))
             }
             35..65 => self.draw_register(now, who),
             65..85 => (Doing::ReadAccounts, range("account/")),
@@ -145,6 +174,13 @@ impl Work {
             (Answer::Done(response), _) => *response,
             // Compaction below what is compacted is refused; that is all that may be.
             (Answer::Refused(_), Doing::Other) => return Ok(()),
+            // Its client id was given up while the call was on its way.
+            (Answer::Unknown, doing) if self.clients_expire => {
+                if let Doing::Append(number) = doing {
+                    self.appended.entry(who).or_default().unknown.insert(*number);
+                }
+                return Ok(());
+            }
             (answer, _) => {
                 let what = format!("clerk {who}, question {}: {answer:?}", told.id.0);
                 return Err(Failure::safety("a patient Clerk's calls are done", what));

@@ -17,6 +17,9 @@ use quorate_sim::{DiskOptions, NetworkOptions, Passage, Situation, StoreOptions,
 use crate::labs::Row;
 use crate::labs::service::Ask;
 use crate::labs::tester::{Checked, ELECTION, Lab, check, failed};
+use lost_log::{
+    follower_goes_back, real_storage, the_one_that_has_everything, vote_without_the_log,
+};
 
 /// The catalogue's name.
 pub const NAME: &str = "lesson";

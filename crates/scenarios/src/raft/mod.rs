@@ -6,6 +6,7 @@
 //! checker must find what clients were told linearizable (`seen`). A
 //! run that fails is made smaller (`shrinking`).
 
+mod aimed;
 pub(crate) mod plan;
 mod run;
 mod seen;
@@ -29,9 +30,10 @@ pub(crate) const STORM: Duration = Duration::from_secs(20);
 /// Runs one seed. A failure is made smaller if `options` allow for the runs that it takes.
 pub fn run(seed: u64, options: &RunOptions) -> Result<Summary, Box<Report>> {
     let random = Random::new(seed);
-    let weather = Weather::draw(&mut random.derive("weather"));
+    let weather = Weather::draw(&mut random.derive("weather")).over(options.nodes);
     let plan = plan::draw(&weather, &random, Time::ZERO + STORM);
-    let script = Script { seed, weather, plan, mishaps: None };
+    let name = options.scenario(NAME);
+    let script = Script { name, seed, weather, plan, mishaps: None };
     let mut run = Run::new(script.clone(), options.trace, false);
     match guarded(|| run.run()) {
         Ok(()) => Ok(run.summary()),

@@ -9,6 +9,7 @@ use quorate_contracts::{NodeId, Random, Service, Time};
 use quorate_raft::Members;
 use quorate_sim::{Violation, World};
 
+use super::aimed::Aim;
 use super::weather::Weather;
 
 /// How often the nemesis and the writers act.
@@ -47,6 +48,14 @@ pub(crate) enum Deed {
     Heal,
     /// A disk becomes slow, or fast again.
     Disk { node: NodeId, slow: bool },
+    /// A server dies, and a bit of its log rots before it starts again.
+    Rot { node: NodeId, pick: u64 },
+    /// Whoever leads dies.
+    CrashLeader { noticed: bool },
+    /// Whoever leads and the next few servers no longer hear the others; their connections are reset, or fall silent.
+    CutOff { with: u64, noticed: bool },
+    /// Whoever leads is asked to keep only itself and the next few as voters, the others as learners or not at all.
+    Shrink { with: u64, learners: bool },
 }
 
 impl Deed {
@@ -90,6 +99,17 @@ impl Deed {
             }
             Self::Heal => world.heal(),
             Self::Disk { node, slow } => world.make_disk(*node, weather.disk(*slow)),
+            Self::Rot { node, pick } => {
+                world.crash(*node, false);
+                world.rot_log(*node, *pick);
+            }
+            Self::CrashLeader { noticed } => {
+                if let Some(leader) = world.leader() {
+                    world.crash(leader, *noticed);
+                }
+            }
+            Self::CutOff { with, noticed } => cut_off(world, *with, *noticed),
+            Self::Shrink { with, learners } => shrink(world, *with, *learners)?,
         }
         Ok(())
     }
@@ -128,6 +148,40 @@ where
     }
 }
 
+/// Whoever leads and the next servers around the circle; nobody if nobody leads.
+fn leading_side<S: Service>(world: &World<S>, with: u64) -> Vec<NodeId>
+where
+    S::Message: Clone,
+{
+    let nodes = world.ids().len() as u64;
+    let after = |leader: NodeId, by| NodeId((leader.0 - 1 + by) % nodes + 1);
+    let side =
+        world.leader().map(|leader| (0..=with.min(nodes - 1)).map(move |by| after(leader, by)));
+    side.into_iter().flatten().collect()
+}
+
+fn cut_off<S: Service>(world: &mut World<S>, with: u64, noticed: bool)
+where
+    S::Message: Clone,
+{
+    let side = leading_side(world, with);
+    split(world, &side, None);
+    if noticed {
+        let others = world.ids().into_iter().filter(|id| !side.contains(id));
+        others.for_each(|there| side.iter().for_each(|here| world.hang_up(*here, there)));
+    }
+}
+
+fn shrink<S: Service>(world: &mut World<S>, with: u64, learners: bool) -> Result<(), Violation>
+where
+    S::Message: Clone,
+{
+    let Some(leader) = world.leader() else { return Ok(()) };
+    let voters: BTreeSet<NodeId> = leading_side(world, with).into_iter().collect();
+    let others = world.ids().into_iter().filter(|id| learners && !voters.contains(id)).collect();
+    world.change_members(leader, Members { voters, learners: others })
+}
+
 /// A deed with its time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Planned {
@@ -138,12 +192,19 @@ pub(crate) struct Planned {
 /// Draws everything that will be done until `end`. Values count up from 1.
 pub(crate) fn draw(weather: &Weather, random: &Random, end: Time) -> Vec<Planned> {
     let mut nemesis = Nemesis { random: random.derive("nemesis"), weather };
+    let mut aim = Aim::new(weather, random);
+    let mut rot = random.derive("rot");
     let mut writers = random.derive("writers");
     let mut plan = Vec::new();
     let (mut value, mut read) = (1, 1);
     let mut at = Time::ZERO;
     while at < end {
         nemesis.act(|deed| plan.push(Planned { at, deed }));
+        aim.act(at, &mut plan);
+        if rot.chance_ppm(weather.rot_ppm()) {
+            let node = NodeId(1 + rot.below(weather.nodes));
+            plan.push(Planned { at, deed: Deed::Rot { node, pick: rot.next_u64() } });
+        }
         while writers.chance_ppm(weather.write_ppm) {
             let node = NodeId(1 + writers.below(weather.nodes));
             plan.push(Planned { at, deed: Deed::Write { node, value } });
@@ -156,6 +217,8 @@ pub(crate) fn draw(weather: &Weather, random: &Random, end: Time) -> Vec<Planned
         }
         at += TICK;
     }
+    // What belongs to an aimed deed comes later than what was drawn after it.
+    plan.sort_by_key(|planned| planned.at);
     plan
 }
 
@@ -271,6 +334,17 @@ impl fmt::Display for Deed {
             Self::Heal => f.write_str("heal"),
             Self::Disk { node, slow } => {
                 write!(f, "disk of {node} {}", if *slow { "slow" } else { "fast" })
+            }
+            Self::Rot { node, .. } => write!(f, "crash {node}, and a bit of its log rots"),
+            Self::CrashLeader { noticed: true } => f.write_str("crash the leader, noticed"),
+            Self::CrashLeader { noticed: false } => f.write_str("crash the leader, silently"),
+            Self::CutOff { with, noticed } => {
+                let how = if *noticed { ", noticed" } else { "" };
+                write!(f, "cut off the leader and the next {with}{how}")
+            }
+            Self::Shrink { with, learners } => {
+                let rest = if *learners { ", the others learn" } else { "" };
+                write!(f, "members: the leader and the next {with}{rest}")
             }
         }
     }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_contracts::{NodeId, StateMachine, Time};
-use quorate_sim::{MessageFault, NetworkOptions, StoreOptions, World};
+use quorate_sim::{DiskFaults, MessageFault, NetworkOptions, StoreOptions, World};
 
+use super::STORM;
 use super::plan::{self, Deed, Planned, TICK};
 use super::seen::Seen;
 use super::weather::Weather;
-use super::{NAME, STORM};
 use crate::ledger::{Ask, Clerk, Ledger, Told};
 use crate::{Failure, Report, Summary};
 
@@ -19,6 +19,8 @@ const CALM_MAX: Duration = Duration::from_secs(150);
 /// What a run is made of.
 #[derive(Clone, Debug)]
 pub(super) struct Script {
+    /// The scenario, as on the command line.
+    pub(super) name: String,
     pub(super) seed: u64,
     pub(super) weather: Weather,
     pub(super) plan: Vec<Planned>,
@@ -162,6 +164,11 @@ impl Run {
         self.world.heal();
         self.world.make_network(NetworkOptions::default());
         self.world.make_disks(StoreOptions::default());
+        self.world.make_disks_fail(DiskFaults::default());
+        self.world.restore_refused();
+        self.world.ids().into_iter().for_each(|id| self.world.restart(id));
+        // The damage may be one that a server refuses to start with.
+        self.world.restore_refused();
         self.world.ids().into_iter().for_each(|id| self.world.restart(id));
         let end = self.world.now() + CALM_MAX;
         let first = self.asked.last().copied().unwrap_or(0) + 1;
@@ -254,6 +261,6 @@ impl Run {
 
     pub(super) fn report(&self, failure: Failure) -> Report {
         let setting = self.script.weather.to_string();
-        Report::of(NAME.to_string(), self.script.seed, setting, failure, &self.world)
+        Report::of(self.script.name.clone(), self.script.seed, setting, failure, &self.world)
     }
 }

@@ -16,7 +16,7 @@ mod seen;
 use std::time::Duration;
 
 use quorate_contracts::{NodeId, Random, RequestId, StateMachine, Time};
-use quorate_sim::{NetworkOptions, StoreOptions, World, WorldOptions};
+use quorate_sim::{DiskFaults, NetworkOptions, StoreOptions, World, WorldOptions};
 use quorate_zk::server::{Server, ServerConfig};
 use quorate_zk::tree::Tree;
 
@@ -196,6 +196,7 @@ impl Run {
         self.world.heal();
         self.world.make_network(NetworkOptions::default());
         self.world.make_disks(StoreOptions::default());
+        self.world.make_disks_fail(DiskFaults::default());
         self.world.ids().into_iter().for_each(|id| self.world.restart(id));
         let end = self.world.now() + CALM_MAX;
         let answered = self.history.answers;
@@ -206,6 +207,8 @@ impl Run {
         loop {
             let soon = self.world.now() + Duration::from_millis(100);
             self.live_until(soon)?;
+            self.world.restore_refused();
+            self.world.ids().into_iter().for_each(|id| self.world.restart(id));
             let all_vote = plan::everybody_votes(&mut self.world)?;
             let unrest = self.unrest().or_else(|| {
                 (self.history.answers == answered).then(|| "nothing was answered".to_string())
