@@ -1,7 +1,8 @@
 //! Seeds of a scenario without the rest of the binary: what `.ci/mutants` builds for each planted bug, in a fraction of
 //! the time that `quorate` takes.
 //!
-//! `seeds SCENARIO FIRST COUNT`: runs until a seed fails; prints its report, without making it smaller, and exits with 1.
+//! `seeds SCENARIO FIRST COUNT [SERVERS]`: runs until a seed fails; prints its report, without making it smaller, and exits
+//! with 1.
 #![allow(clippy::print_stdout, reason = "it is a program")]
 
 use std::process::ExitCode;
@@ -12,10 +13,12 @@ use quorate_scenarios::{
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [scenario, first, count] = &args[..] else {
-        println!("usage: seeds SCENARIO FIRST COUNT");
+    let [scenario, first, count, rest @ ..] = &args[..] else {
+        println!("usage: seeds SCENARIO FIRST COUNT [SERVERS]");
         return ExitCode::from(64);
     };
+    let nodes = rest.first().and_then(|nodes| nodes.parse().ok());
+    let options = RunOptions { nodes, ..RunOptions::default() };
     let (Ok(first), Ok(count)) = (first.parse::<u64>(), count.parse::<u64>()) else {
         println!("seeds: FIRST and COUNT are numbers");
         return ExitCode::from(64);
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
     let (mut events, mut hash) = (0, TraceHash::default());
     let mut situations = Situations::default();
     for seed in first..first + count {
-        match run(scenario, seed) {
+        match run(scenario, seed, options) {
             Ok(summary) => {
                 events += summary.events;
                 hash.combine(summary.trace_hash);
@@ -48,8 +51,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run(scenario: &str, seed: u64) -> Result<Summary, Box<Report>> {
-    let options = RunOptions::default();
+fn run(scenario: &str, seed: u64, options: RunOptions) -> Result<Summary, Box<Report>> {
     match scenario {
         kv::NAME => kv::run(seed, &options),
         raft::NAME => raft::run(seed, &options),

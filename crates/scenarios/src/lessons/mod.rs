@@ -17,9 +17,6 @@ use quorate_sim::{DiskOptions, NetworkOptions, Passage, Situation, StoreOptions,
 use crate::labs::Row;
 use crate::labs::service::Ask;
 use crate::labs::tester::{Checked, ELECTION, Lab, check, failed};
-use lost_log::{
-    follower_goes_back, real_storage, the_one_that_has_everything, vote_without_the_log,
-};
 
 /// The catalogue's name.
 pub const NAME: &str = "lesson";
@@ -42,6 +39,17 @@ const LATE_AND_TWICE: NetworkOptions = NetworkOptions {
     replies: Passage { duplicate_ppm: 200_000, late_ppm: 300_000, ..LAN },
 };
 
+/// A quiet LAN, on which three answers of ten come when the next leader may be over as well.
+const VERY_LATE: NetworkOptions = NetworkOptions {
+    requests: LAN,
+    replies: Passage {
+        late_ppm: 300_000,
+        late_min: Duration::from_millis(500),
+        late_max: Duration::from_millis(3_000),
+        ..LAN
+    },
+};
+
 const LAN: Passage = Passage {
     delay_min: Duration::from_micros(50),
     delay_max: Duration::from_millis(2),
@@ -55,6 +63,7 @@ pub const CATALOGUE: &[Row] = &[
     row("hashicorp-696-transfer-cut-short", 3, RELIABLE, plain, transfer_cut_short),
     row("hashicorp-605-pre-vote-of-a-former-leader", 3, RELIABLE, plain, former_leader),
     row("canonical-203-transfer-against-heartbeats", 3, RELIABLE, plain, transfer_with_heartbeats),
+    row("students-guide-term-confusion", 5, VERY_LATE, plain, answers_of_older_terms),
     row("logcabin-44-figure-8", 5, RELIABLE, one_entry_a_message, figure_8),
     row("logcabin-160-large-append", 3, RELIABLE, one_entry_a_message, large_append),
     row("ccf-5674-committed-by-a-deposed-leader", 5, RELIABLE, plain, deposed_leader),
@@ -247,6 +256,38 @@ fn figure_8(lab: &mut Lab) -> Checked {
     lab.one_any(5)?;
     let reached = lab.world.situations().count(Situation::Figure8);
     check(reached > 0, || "the old entry never stood on a majority, uncommitted".to_string())
+}
+
+/// Answers to a leader came when it led again, in a later term, and counted for what its follower no longer has
+/// ("Students' Guide to Raft", on term confusion).
+fn answers_of_older_terms(lab: &mut Lab) -> Checked {
+    for _ in 0..10 {
+        lab.one_any(5)?;
+        let old = lab.leader()?;
+        let with = lab.after(old, 1);
+        let others = [2, 3, 4].map(|by| lab.after(old, by));
+        for server in others {
+            lab.world.cut(old, server);
+            lab.world.cut(with, server);
+        }
+        for _ in 0..10 {
+            let value = lab.any();
+            lab.start(old, value)?;
+            lab.sleep_ms(5)?;
+        }
+        poll(lab, |lab| others.iter().any(|server| leads(lab, *server)))?;
+        lab.world.heal();
+        let new = others.into_iter().find(|server| leads(lab, *server));
+        poll(lab, |lab| {
+            !leads(lab, old) && new.is_none_or(|new| last(lab, new) == last(lab, old))
+        })?;
+        if let Some(new) = new {
+            lab.world.transfer(new, Some(old))?;
+        }
+        lab.sleep(2 * ELECTION)?;
+    }
+    lab.one_any(5)?;
+    Ok(())
 }
 
 /// Waits until something is so, looking every half millisecond.
