@@ -133,6 +133,9 @@ where
 
     /// The next event, if it is due by `until`.
     fn happen_next(&mut self, until: Time) -> Result<bool, Violation> {
+        if let Some(violation) = self.violated_at_start.take() {
+            return self.caught(Err(violation)).map(|()| false);
+        }
         if let Some((at, event)) = self.queue.pop_until(until) {
             if at > self.now {
                 (self.now, self.events_at_now) = (at, 0);
@@ -184,7 +187,9 @@ where
         gate.open(recovered.mark, |_: Gated<S>| {});
         node.gate = gate;
         let replica = Replica::new(config, recovered, machine, service, seed);
-        self.safety.started(&replica);
+        if let Err(violation) = self.safety.started(&replica) {
+            self.violated_at_start.get_or_insert(violation);
+        }
         node.process = Some(replica);
         if self.options.wall_clock {
             self.queue.push(self.now, Event::Clock { node: id, life: node.life });

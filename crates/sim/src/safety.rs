@@ -77,10 +77,22 @@ impl Safety {
         LogIndex(self.committed.len() as u64)
     }
 
-    /// A server started anew: it remembers what its disk does.
-    pub fn started<S: Service>(&mut self, replica: &Replica<S>) {
+    /// A server started anew: it remembers what its disk does. **Log Matching**, of what it found there: each entry stands
+    /// behind the one that it was written behind.
+    pub fn started<S: Service>(&mut self, replica: &Replica<S>) -> Checked {
+        let raft = replica.raft();
         // The term may go back to the durable one; nothing that depended on more has left it.
-        self.views.insert(replica.raft().node(), View::of(replica));
+        self.views.insert(raft.node(), View::of(replica));
+        let mut previous = raft.base();
+        for index in (previous.index.0 + 1..=raft.last().index.0).map(LogIndex) {
+            let id = EntryId::new(index, raft.term_at(index).unwrap_or(Term(0)));
+            if self.entries.get(&id).is_some_and(|(_, known)| *known != previous) {
+                let what = format!("{} starts with {id} behind {previous}", raft.node());
+                return violated("Log Matching", what);
+            }
+            previous = id;
+        }
+        Ok(())
     }
 
     /// **One vote a term** (section 5.2): what a server told one candidate, it tells no other, whether

@@ -13,7 +13,7 @@ use crate::queue::Queue;
 use crate::store::CrashFate;
 use crate::{
     Clock, DiskOptions, Happening, MemoryStore, Network, NetworkOptions, NodeState, Safety,
-    Situation, Situations, StoreOptions, TraceEvent, TraceHash, Traffic,
+    Situation, Situations, StoreOptions, TraceEvent, TraceHash, Traffic, Violation,
 };
 
 /// What a world is made of.
@@ -74,6 +74,8 @@ pub struct World<S: Service> {
     pub(crate) make: Make<S>,
     pub(crate) seeds: Random,
     pub(crate) safety: Safety,
+    /// A server found on its disk what cannot be.
+    pub(crate) violated_at_start: Option<Violation>,
     pub(crate) situations: Situations,
     pub(crate) traffic: Traffic,
     pub(crate) hash: TraceHash,
@@ -130,6 +132,7 @@ where
             make: Box::new(make),
             seeds: random.derive("servers"),
             safety: Safety::default(),
+            violated_at_start: None,
             situations: Situations::default(),
             traffic: Traffic::default(),
             hash: TraceHash::default(),
