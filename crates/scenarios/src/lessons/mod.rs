@@ -72,6 +72,8 @@ pub const CATALOGUE: &[Row] = &[
     row("etcd-10589-read-of-a-single-voter", 1, RELIABLE, plain, single_voter_reads),
     row("etcd-raft-397-read-asked-again", 3, LATE_AND_TWICE, plain, reads_asked_again),
     row("etcd-20418-read-after-a-pause", 3, RELIABLE, leases, read_after_a_pause),
+    row("lease-of-a-leader-that-was-cut-off", 3, RELIABLE, leases, lease_outlives_the_link),
+    row("lease-by-clocks-that-differ", 3, RELIABLE, bad_clocks, lease_outlives_the_link),
     row("camunda-1068-vote-then-crash", 3, RELIABLE, slow_disk, vote_then_crash),
     row("swarmkit-963-one-restart-after-another", 3, RELIABLE, plain, restarts),
     row("etcd-14143-acknowledged-tail-gone", 3, RELIABLE, plain, disks::tail_gone),
@@ -113,6 +115,12 @@ fn real_disks(options: &mut WorldOptions) {
 
 fn leases(options: &mut WorldOptions) {
     options.lease = Some(Lease { drift_ppm: 1_000 });
+}
+
+/// Clocks that differ by as much as leases allow for.
+fn bad_clocks(options: &mut WorldOptions) {
+    options.drift_ppm_max = 100_000;
+    options.lease = Some(Lease { drift_ppm: 230_000 });
 }
 
 fn slow_disk(options: &mut WorldOptions) {
@@ -460,6 +468,36 @@ fn read_after_a_pause(lab: &mut Lab) -> Checked {
         check(found.is_none_or(|found| found >= started.index), || {
             format!("{old} read {found:?} after it was stopped, but {} is newer", started.index)
         })?;
+    }
+    Ok(())
+}
+
+/// A leader with a lease loses its last follower, which knows at once that it is gone, and another server has wanted to
+/// be elected for long. As long as the lease lasts, by whoever's clock, nobody may write what the old leader's readers
+/// do not see (thesis, 6.4.1).
+fn lease_outlives_the_link(lab: &mut Lab) -> Checked {
+    for _ in 0..15 {
+        lab.one_any(3)?;
+        let old = lab.leader()?;
+        let [follower, candidate] = [1, 2].map(|by| lab.after(old, by));
+        lab.world.cut(old, candidate);
+        lab.sleep(ELECTION)?;
+        lab.world.cut(old, follower);
+        lab.world.hang_up(old, follower);
+        let heirs = [follower, candidate];
+        poll(lab, |lab| heirs.iter().any(|heir| leads(lab, *heir)))?;
+        let new = heirs.into_iter().find(|heir| leads(lab, *heir));
+        let value = lab.any();
+        if let Some(new) = new
+            && let Some(started) = lab.start(new, value)?
+        {
+            poll(lab, |lab| lab.committed(started.index).is_ok_and(|(count, _)| count > 0))?;
+            let found = read(lab, old)?;
+            check(found.is_none_or(|found| found >= started.index), || {
+                format!("{old} read {found:?} by its lease, but {} is newer", started.index)
+            })?;
+        }
+        lab.world.heal();
     }
     Ok(())
 }
