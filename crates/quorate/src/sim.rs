@@ -69,7 +69,6 @@ impl SeedArgs {
   quorate sim raft --seed 7
   quorate sim raft --seed 7 --trace storm.jsonl
   quorate sim zk --seeds 100
-  quorate sim raft --nodes 5 --seeds 1000
   quorate sim raft --seed 1 --seeds 1000 --situations --json")]
 pub(crate) struct Storm {
     #[command(flatten)]
@@ -83,10 +82,6 @@ pub(crate) struct Storm {
     /// Runs that may be spent on making a failure smaller; 0 shows it as it is
     #[arg(long, value_name = "N", default_value_t = 400)]
     shrink: u32,
-
-    /// Exactly so many servers, rather than the three to seven that each seed draws
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=9))]
-    nodes: Option<u64>,
 
     /// Tell how often each situation was reached, not only which never were
     #[arg(long)]
@@ -112,7 +107,7 @@ type Scenario = fn(u64, &RunOptions) -> Result<Summary, Box<Report>>;
 
 impl Storm {
     fn run(&self, name: &str, scenario: Scenario) -> Result<Done, Failure> {
-        let options = RunOptions { trace: false, shrink_runs: self.shrink, nodes: self.nodes };
+        let options = RunOptions { trace: false, shrink_runs: self.shrink };
         let first = self.seeds.seed;
         let total = campaign::run(self.seeds.seeds(), self.seeds.json, |seed| {
             let trace = self.trace.is_some() && seed == first;

@@ -2,7 +2,7 @@
 //! the time that `quorate` takes.
 //!
 //! `seeds SCENARIO FIRST COUNT [SERVERS]`: runs until a seed fails; prints its report, without making it smaller, and exits
-//! with 1.
+//! with 1. The last argument is for `raft` only.
 #![allow(clippy::print_stdout, reason = "it is a program")]
 
 use std::process::ExitCode;
@@ -18,7 +18,6 @@ fn main() -> ExitCode {
         return ExitCode::from(64);
     };
     let nodes = rest.first().and_then(|nodes| nodes.parse().ok());
-    let options = RunOptions { nodes, ..RunOptions::default() };
     let (Ok(first), Ok(count)) = (first.parse::<u64>(), count.parse::<u64>()) else {
         println!("seeds: FIRST and COUNT are numbers");
         return ExitCode::from(64);
@@ -28,7 +27,7 @@ fn main() -> ExitCode {
     let (mut events, mut hash) = (0, TraceHash::default());
     let mut situations = Situations::default();
     for seed in first..first + count {
-        match run(scenario, seed, options) {
+        match run(scenario, seed, nodes) {
             Ok(summary) => {
                 events += summary.events;
                 hash.combine(summary.trace_hash);
@@ -51,10 +50,11 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run(scenario: &str, seed: u64, options: RunOptions) -> Result<Summary, Box<Report>> {
+fn run(scenario: &str, seed: u64, nodes: Option<u64>) -> Result<Summary, Box<Report>> {
+    let options = RunOptions::default();
     match scenario {
         kv::NAME => kv::run(seed, &options),
-        raft::NAME => raft::run(seed, &options),
+        raft::NAME => raft::run_over(nodes, seed, &options),
         zk::NAME => zk::run(seed, &options),
         zk::READY_FILE => zk::run_ready_file(seed, &options),
         name => match labs::CATALOGUE.iter().chain(lessons::CATALOGUE).find(|row| row.name == name)

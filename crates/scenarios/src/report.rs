@@ -13,16 +13,6 @@ pub struct RunOptions {
     pub trace: bool,
     /// How many runs may be spent on making a failure smaller; 0 to report it as it is.
     pub shrink_runs: u32,
-    /// Exactly so many servers, rather than what the seed draws.
-    pub nodes: Option<u64>,
-}
-
-impl RunOptions {
-    /// A scenario as on the command line, with what these options change about a run.
-    pub(crate) fn scenario(&self, name: &str) -> String {
-        let nodes = self.nodes.map(|nodes| format!(" --nodes {nodes}"));
-        name.to_string() + &nodes.unwrap_or_default()
-    }
 }
 
 /// One test of a catalogue.

@@ -50,9 +50,9 @@ enum Planted {
 
 fn run_planted(seed: u64, options: &RunOptions, planted: Planted) -> Result<Summary, Box<Report>> {
     let random = Random::new(seed);
-    let weather = Weather::draw(&mut random.derive("weather")).without_ledger().over(options.nodes);
+    let weather = Weather::draw(&mut random.derive("weather")).without_ledger();
     let plan = plan::draw(&weather, &random, Time::ZERO + STORM);
-    let mut run = Run::new(seed, weather, plan, &random, options);
+    let mut run = Run::new(seed, weather, plan, &random, options.trace);
     run.plant(planted);
     match guarded(|| run.run()) {
         Ok(()) => Ok(run.summary()),

@@ -17,7 +17,7 @@ use super::work::{Work, log_key};
 use super::{NAME, Planted, STORM};
 use crate::raft::plan::{self, Deed, Planned};
 use crate::raft::weather::Weather;
-use crate::{Failure, Report, RunOptions, Summary, judged};
+use crate::{Failure, Report, Summary, judged};
 
 /// How long recovery may take once faults have stopped.
 const CALM_MAX: Duration = Duration::from_secs(200);
@@ -27,8 +27,6 @@ const LOOK: Duration = Duration::from_millis(2);
 const QUIET_MS_MAX: u64 = 3_600_000;
 
 pub(super) struct Run {
-    /// The scenario, as on the command line.
-    name: String,
     seed: u64,
     weather: Weather,
     plan: Vec<Planned>,
@@ -46,7 +44,7 @@ impl Run {
         weather: Weather,
         plan: Vec<Planned>,
         random: &Random,
-        options: &RunOptions,
+        trace: bool,
     ) -> Self {
         // A server that gives clients up early meets retries of writes whose client is gone.
         let mut idle = random.derive("idle clients");
@@ -57,7 +55,7 @@ impl Run {
             config.client_idle_ms = client_idle_ms;
             (Store::default(), Server::new(config, seed))
         };
-        let world = World::new(seed, weather.world(options.trace), make);
+        let world = World::new(seed, weather.world(trace), make);
         let mut draws = random.derive("clients");
         let count = draws.between(2, 8) as usize;
         let loss_ppm = if draws.chance_ppm(500_000) { draws.below(100_000) as u32 } else { 0 };
@@ -65,8 +63,7 @@ impl Run {
         let watchers = Watchers::new(3, weather.nodes, random.derive("watchers"));
         let mut work = Work::new(random.derive("work"));
         work.clients_expire = client_idle_ms < QUIET_MS_MAX;
-        let name = options.scenario(NAME);
-        Self { name, seed, weather, plan, world, clients, watchers, work, up: BTreeSet::new() }
+        Self { seed, weather, plan, world, clients, watchers, work, up: BTreeSet::new() }
     }
 
     pub(super) fn plant(&mut self, planted: Planted) {
@@ -272,7 +269,7 @@ impl Run {
 
     pub(super) fn report(&self, failure: Failure) -> Report {
         let setting = format!("{}; {} clerks", self.weather, self.clients.count());
-        Report::of(self.name.clone(), self.seed, setting, failure, &self.world)
+        Report::of(NAME.to_string(), self.seed, setting, failure, &self.world)
     }
 }
 

@@ -29,10 +29,20 @@ pub(crate) const STORM: Duration = Duration::from_secs(20);
 
 /// Runs one seed. A failure is made smaller if `options` allow for the runs that it takes.
 pub fn run(seed: u64, options: &RunOptions) -> Result<Summary, Box<Report>> {
+    run_over(None, seed, options)
+}
+
+/// Runs one seed over exactly so many servers, if a number is given, rather than what the seed draws.
+pub fn run_over(
+    nodes: Option<u64>,
+    seed: u64,
+    options: &RunOptions,
+) -> Result<Summary, Box<Report>> {
     let random = Random::new(seed);
-    let weather = Weather::draw(&mut random.derive("weather")).over(options.nodes);
+    let weather = Weather::draw(&mut random.derive("weather")).over(nodes);
     let plan = plan::draw(&weather, &random, Time::ZERO + STORM);
-    let name = options.scenario(NAME);
+    let with_nodes = nodes.map(|nodes| format!(" --nodes {nodes}"));
+    let name = NAME.to_string() + &with_nodes.unwrap_or_default();
     let script = Script { name, seed, weather, plan, mishaps: None };
     let mut run = Run::new(script.clone(), options.trace, false);
     match guarded(|| run.run()) {
