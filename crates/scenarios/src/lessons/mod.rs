@@ -74,6 +74,14 @@ pub const CATALOGUE: &[Row] = &[
     row("etcd-20418-read-after-a-pause", 3, RELIABLE, leases, read_after_a_pause),
     row("lease-of-a-leader-that-was-cut-off", 3, RELIABLE, leases, lease_outlives_the_link),
     row("lease-by-clocks-that-differ", 3, RELIABLE, bad_clocks, lease_outlives_the_link),
+    row("snapshot-over-a-longer-stale-log", 3, RELIABLE, pieces, snapshot_over_a_longer_log),
+    row(
+        "entries-replaced-while-they-are-read",
+        3,
+        RELIABLE,
+        nothing_in_memory,
+        replaced_while_read,
+    ),
     row("camunda-1068-vote-then-crash", 3, RELIABLE, slow_disk, vote_then_crash),
     row("swarmkit-963-one-restart-after-another", 3, RELIABLE, plain, restarts),
     row("etcd-14143-acknowledged-tail-gone", 3, RELIABLE, plain, disks::tail_gone),
@@ -121,6 +129,12 @@ fn leases(options: &mut WorldOptions) {
 fn bad_clocks(options: &mut WorldOptions) {
     options.drift_ppm_max = 100_000;
     options.lease = Some(Lease { drift_ppm: 230_000 });
+}
+
+/// A server that starts reads its log from its disk, and slowly.
+fn nothing_in_memory(options: &mut WorldOptions) {
+    slow_disk(options);
+    options.store.tail_entries = 1;
 }
 
 fn slow_disk(options: &mut WorldOptions) {
@@ -498,6 +512,53 @@ fn lease_outlives_the_link(lab: &mut Lab) -> Checked {
             })?;
         }
         lab.world.heal();
+    }
+    Ok(())
+}
+
+/// A leader that was cut off has more entries than the others have committed meanwhile; their snapshot replaces them all, also on
+/// its disk (RAFT-20).
+fn snapshot_over_a_longer_log(lab: &mut Lab) -> Checked {
+    for _ in 0..5 {
+        lab.one_any(3)?;
+        let old = lab.leader()?;
+        lab.disconnect([old]);
+        for _ in 0..40 {
+            let value = lab.any();
+            lab.start(old, value)?;
+        }
+        lab.sleep_ms(50)?;
+        for _ in 0..12 {
+            lab.one_any(2)?;
+        }
+        lab.connect([old]);
+        lab.one_any(3)?;
+        lab.revive(old);
+        lab.one_any(3)?;
+    }
+    Ok(())
+}
+
+/// A leader dies with entries that nobody else has, and they are replaced when it comes back, in the moment in which it reads its
+/// log to apply what was committed: the disk still has the old ones.
+fn replaced_while_read(lab: &mut Lab) -> Checked {
+    for _ in 0..10 {
+        for _ in 0..3 {
+            lab.one_any(3)?;
+        }
+        let old = lab.leader()?;
+        lab.disconnect([old]);
+        for _ in 0..4 {
+            let value = lab.any();
+            lab.start(old, value)?;
+        }
+        lab.sleep_ms(200)?;
+        lab.crash(old);
+        for _ in 0..4 {
+            lab.one_any(2)?;
+        }
+        lab.revive(old);
+        lab.one_any(3)?;
     }
     Ok(())
 }
