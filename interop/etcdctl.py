@@ -199,6 +199,14 @@ def compare(judge, ctls, name, words, stdin=""):
     judge.tell("%s: %s" % (name, " ".join(words)), ours == theirs, "  ours   %r\n  etcd's %r" % (ours, theirs))
 
 
+def available(process):
+    """What a process has printed that nobody has read; its output must not block."""
+    try:
+        return os.read(process.stdout.fileno(), 1 << 16).decode()
+    except BlockingIOError:
+        return ""
+
+
 def watched(ctl, words, changes, lines):
     """What a watcher prints while changes are made, errors included."""
     watcher = ctl.start(["watch", *words], stderr=subprocess.STDOUT)
@@ -209,7 +217,7 @@ def watched(ctl, words, changes, lines):
     os.set_blocking(watcher.stdout.fileno(), False)
     text = ""
     while text.count("\n") < lines and time.monotonic() < end:
-        text += watcher.stdout.read() or ""
+        text += available(watcher)
         time.sleep(0.05)
     watcher.terminate()
     watcher.wait()
@@ -252,7 +260,7 @@ def locks(judge, ctls):
         second = ctl.start(["lock", "l"])
         time.sleep(1)
         os.set_blocking(second.stdout.fileno(), False)
-        waits = not second.stdout.read()
+        waits = not available(second)
         first.terminate()
         first.wait()
         os.set_blocking(second.stdout.fileno(), True)

@@ -31,7 +31,7 @@ use prost::Message;
 use quorate_clerk::Answer;
 use quorate_etcd::grpc::Status;
 use quorate_etcd::server::{Request, Response};
-use quorate_etcd::{ClientId, Code, Refusal};
+use quorate_etcd::{ClientId, Refusal};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,8 +39,8 @@ use channel::{CallError, Channel};
 use shell::{Asked, Servers};
 
 pub use quorate_etcd::messages::etcdserverpb as pb;
-pub use quorate_etcd::messages::{mvccpb, v3lockpb};
-pub use quorate_etcd::prefix_end;
+pub use quorate_etcd::messages::{mvccpb, v3electionpb, v3lockpb};
+pub use quorate_etcd::{Code, prefix_end};
 pub use streams::{Received, Watching};
 
 /// How a client behaves.

@@ -7,6 +7,7 @@ use quorate_client::kv::pb::response_op::Response;
 use quorate_client::kv::{Kv as Client, KvError, Options, mvccpb::KeyValue, pb};
 use serde_json::{Value, json};
 
+use super::lock::Wanted;
 use super::text::{event, key_value, print, shown};
 use super::{Act, Get, Lease, explain, lock, txn};
 use crate::failure::{Done, Failure, Kind};
@@ -56,7 +57,14 @@ impl Act {
             }
             Self::Lease(lease) => return lease.run(client, json).await,
             Self::Lock { name, ttl, command } => {
-                return lock::hold(client, &name, ttl, &command, json).await;
+                return lock::hold(client, &Wanted::Lock(name), ttl, &command, json).await;
+            }
+            Self::Elect { election, value, ttl, command } => {
+                let wanted = Wanted::Lead { election, value };
+                return lock::hold(client, &wanted, ttl, &command, json).await;
+            }
+            Self::Leader { election, follow } => {
+                lock::observe(client, &election, follow, json).await.map_err(explain)?;
             }
             Self::Compact { revision } => {
                 let header = client.compact(revision).await.map_err(explain)?;

@@ -129,6 +129,31 @@ enum Act {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Lead while a command runs, or until Ctrl-C; one at a time, the others wait
+    #[command(
+        after_help = "Example:\n  quorate kv elect controller $(hostname) -- ./controller.sh"
+    )]
+    Elect {
+        /// The election
+        election: String,
+        /// What the others are told of the leader
+        value: String,
+        /// Seconds after which another one leads if this process vanishes
+        #[arg(long, value_name = "S", default_value_t = 10)]
+        ttl: i64,
+        /// The command
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Who leads
+    #[command(after_help = "Example:\n  quorate kv leader --follow controller")]
+    Leader {
+        /// The election
+        election: String,
+        /// Whenever that changes, until Ctrl-C
+        #[arg(long)]
+        follow: bool,
+    },
     /// Forget revisions before this one
     Compact {
         /// The oldest revision that is kept

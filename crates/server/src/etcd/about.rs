@@ -135,6 +135,21 @@ impl Api {
         Ok(pb::MemberListResponse { header, members: self.about.members.clone() })
     }
 
+    /// The members are those of the node, for all its services, and do not change through this API: what is asked of one that
+    /// is not there is told so, the rest is not supported.
+    pub(super) async fn refuse_change(
+        &self,
+        context: &Context,
+        member: Option<u64>,
+    ) -> Result<Vec<u8>, Status> {
+        self.check_admin(context).await?;
+        let is_one = |id: u64| self.about.members.iter().any(|member| member.id == id);
+        match member {
+            Some(id) if !is_one(id) => Err(Refusal::MemberNotFound.into()),
+            _ => Err(Refusal::NotSupported.into()),
+        }
+    }
+
     /// Whether the caller may administer.
     pub(super) async fn check_admin(&self, context: &Context) -> Result<(), Status> {
         self.desk.call(context, Request::Admin).await?;

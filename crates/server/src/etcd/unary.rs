@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 use quorate_etcd::grpc::{Status, decode};
-use quorate_etcd::messages::health;
+use quorate_etcd::messages::{etcdserverpb as pb, health};
 use quorate_etcd::methods::{decode_request, encode_response};
 use quorate_etcd::server::{Context, Request, Response};
 use quorate_etcd::{ClientId, Code};
@@ -70,6 +70,19 @@ impl Api {
             }
             "/etcdserverpb.Cluster/MemberList" => {
                 self.member_list(context, decode(message)?).await?.encode_to_vec()
+            }
+            "/etcdserverpb.Cluster/MemberAdd" => self.refuse_change(context, None).await?,
+            "/etcdserverpb.Cluster/MemberRemove" => {
+                let pb::MemberRemoveRequest { id } = decode(message)?;
+                self.refuse_change(context, Some(id)).await?
+            }
+            "/etcdserverpb.Cluster/MemberUpdate" => {
+                let pb::MemberUpdateRequest { id, .. } = decode(message)?;
+                self.refuse_change(context, Some(id)).await?
+            }
+            "/etcdserverpb.Cluster/MemberPromote" => {
+                let pb::MemberPromoteRequest { id } = decode(message)?;
+                self.refuse_change(context, Some(id)).await?
             }
             "/grpc.health.v1.Health/Check" => {
                 let health::HealthCheckRequest { service } = decode(message)?;
