@@ -41,6 +41,7 @@ pub(crate) struct Others {
 impl Others {
     /// Asks every member how it is, all at once.
     pub(super) async fn cluster(&self) -> ClusterStatus {
+        let began = std::time::Instant::now();
         let asked: Vec<_> = self
             .members
             .all()
@@ -50,7 +51,6 @@ impl Others {
             .collect();
         let mut cluster = ClusterStatus::default();
         cluster.nodes.extend(calls::status(&self.inbox).await);
-        let began = std::time::Instant::now();
         for (member, answer) in asked {
             let status = answer.await.ok().and_then(Result::ok);
             match status.and_then(|json| serde_json::from_slice(&json).ok()) {
