@@ -73,6 +73,26 @@ fn a_killed_node_is_left_dead_until_it_is_started_again() {
     until("the adopted node ends too", || ended(new));
 }
 
+/// RAFT-23: a cluster that nobody uses falls asleep; when its leader is killed then, another one leads and clients are served.
+#[test]
+fn the_leader_of_a_sleeping_cluster_is_replaced() {
+    let cluster = Cluster::start(3);
+    let sleeps = |node: &serde_json::Value| {
+        let groups = node["groups"].as_array();
+        groups.is_some_and(|groups| groups.iter().all(|group| group["asleep"] == true))
+    };
+    until("all groups of all nodes sleep", || cluster.status().iter().all(sleeps));
+    let leader = |node: &serde_json::Value| node["role"] == "leader";
+    let old = cluster.status().into_iter().find(leader).expect("one leads");
+    cluster::kill(old["pid"].as_u64().unwrap());
+    until("another one leads", || {
+        cluster.status().iter().any(|node| leader(node) && node["id"] != old["id"])
+    });
+    let servers = cluster.servers();
+    let made = cluster.directory.run(&["zk", "--servers", &servers, "create", "/awake", "yes"]);
+    assert_eq!(made.code, 0, "{made:?}");
+}
+
 /// Children die with `up`, also when it has no time to tell them; and the next `up` goes on with the data.
 #[test]
 fn nodes_die_with_up_and_the_data_goes_on() {

@@ -130,6 +130,8 @@ pub struct Status {
     pub membership: Membership,
     /// It has once caught up with the cluster since it started, and so may serve clients.
     pub serving: bool,
+    /// Its group has nothing to do and sleeps here (RAFT-23).
+    pub asleep: bool,
     /// What its disk lost of what it had vouched for, until a leader has sent it again.
     pub missing: Option<Missing>,
     /// Nobody has led for long who could.
@@ -244,6 +246,7 @@ impl<S: Service> Replica<S> {
             durable: self.raft.durable_index(),
             membership: self.raft.membership().clone(),
             serving: self.serving,
+            asleep: self.raft.is_hibernating(),
             missing: self.raft.missing(),
             stranded: self.raft.is_stranded(),
         }

@@ -129,6 +129,9 @@ pub struct GroupStatus {
     pub leader: Option<u64>,
     /// The last index of the log.
     pub last: u64,
+    /// It has nothing to do, and sends no heartbeats until it has.
+    #[serde(default)]
+    pub asleep: bool,
     /// What the disk lost of what this node had acknowledged, in words, until another member has sent it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
@@ -200,6 +203,7 @@ impl GroupStatus {
             applied: status.applied.0,
             leader: status.leader.map(|node| node.0),
             last: status.last.index.0,
+            asleep: status.asleep,
             missing: status.missing.as_ref().map(ToString::to_string),
             stranded: status.stranded,
             ..Self::default()
