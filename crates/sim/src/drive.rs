@@ -551,7 +551,8 @@ where
         self.hash.mix(self.now.as_nanos() ^ id.0 << 56);
         self.hash.mix(raft.last().index.0 << 32 ^ raft.commit().0 << 8 ^ raft.term().0);
         let durable = |entry: EntryId| {
-            raft.membership().is_quorum(|n| nodes.get(&n).is_some_and(|n| n.store.holds(entry)))
+            raft.membership()
+                .is_quorum(|n| nodes.get(&n).is_some_and(|n| n.store.stands_for(entry)))
         };
         self.safety.stepped(replica, durable)
     }

@@ -64,6 +64,9 @@ pub struct MemoryStore {
     entries: BTreeMap<LogIndex, Entry>,
     /// As in `Recovered`.
     lost: Option<LogIndex>,
+    /// Entries that were durable and are damaged or lost, which the server knows: it stands for them all the same, since it
+    /// helps nobody to lead without them. Its acknowledgement may be on its way still.
+    lacking: BTreeMap<LogIndex, EntryId>,
     snapshot: Option<SnapshotFile>,
     /// Being written; lost at a crash.
     unfinished: Option<SnapshotFile>,
@@ -84,6 +87,7 @@ impl MemoryStore {
             base: EntryId::ZERO,
             entries: BTreeMap::new(),
             lost: None,
+            lacking: BTreeMap::new(),
             snapshot: None,
             unfinished: None,
             queued: VecDeque::new(),
@@ -164,6 +168,7 @@ impl MemoryStore {
             let unknown = || Entry::new(id, EntryKind::Command, Bytes::new());
             self.entries.insert(id.index, known.unwrap_or_else(unknown));
         }
+        self.lacking.extend(held.into_iter().map(|(index, entry)| (index, entry.id)));
     }
 
     /// How long a write takes.
@@ -187,6 +192,12 @@ impl MemoryStore {
         id.index <= self.base.index
             || self.snapshot.as_ref().is_some_and(|file| id.index <= file.meta.last.index)
             || self.entries.get(&id.index).is_some_and(|entry| entry.id == id)
+    }
+
+    /// Whether this entry is on the disk, or was, and the server knows that it is not: either way it helps nobody to lead
+    /// without it.
+    pub(crate) fn stands_for(&self, id: EntryId) -> bool {
+        self.holds(id) || self.lacking.get(&id.index) == Some(&id)
     }
 
     /// Whether this entry is on the disk, or will be by the time that something marked `when` may leave.
@@ -327,14 +338,21 @@ impl MemoryStore {
         self.hard_state = record.hard_state.unwrap_or(self.hard_state);
         if let Some(base) = record.base {
             self.entries = self.entries.split_off(&base.index.next());
+            self.lacking = self.lacking.split_off(&base.index.next());
             self.base = base;
         }
         if let Some(from) = record.truncate_from {
             self.entries.split_off(&from);
+            self.lacking.split_off(&from);
         }
         self.lost = if record.confirmed { None } else { self.lost.max(record.lost) };
         for entry in record.entries {
+            self.lacking.remove(&entry.id.index);
             self.entries.insert(entry.id.index, entry);
+        }
+        if record.confirmed {
+            let last = self.entries.last_key_value().map_or(self.base.index, |(index, _)| *index);
+            self.lacking.split_off(&last.next());
         }
     }
 }
