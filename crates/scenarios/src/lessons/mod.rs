@@ -11,7 +11,7 @@ mod disks;
 use std::time::Duration;
 
 use quorate_contracts::{EntryId, NodeId};
-use quorate_raft::Lease;
+use quorate_raft::{Lease, Members};
 use quorate_sim::{DiskOptions, NetworkOptions, Passage, Situation, StoreOptions, WorldOptions};
 
 use crate::labs::Row;
@@ -74,6 +74,8 @@ pub const CATALOGUE: &[Row] = &[
     row("etcd-20418-read-after-a-pause", 3, RELIABLE, leases, read_after_a_pause),
     row("lease-of-a-leader-that-was-cut-off", 3, RELIABLE, leases, lease_outlives_the_link),
     row("lease-by-clocks-that-differ", 3, RELIABLE, bad_clocks, lease_outlives_the_link),
+    row("longer-log-of-an-older-term", 3, RELIABLE, plain, longer_but_older),
+    row("members-of-a-replaced-entry", 5, RELIABLE, plain, replaced_members),
     row("snapshot-over-a-longer-stale-log", 3, RELIABLE, pieces, snapshot_over_a_longer_log),
     row(
         "entries-replaced-while-they-are-read",
@@ -512,6 +514,59 @@ fn lease_outlives_the_link(lab: &mut Lab) -> Checked {
             })?;
         }
         lab.world.heal();
+    }
+    Ok(())
+}
+
+/// Section 5.4.1: a leader that was cut off has the longer log, of an older term; the leader after it dies. Only who has
+/// what was committed may be elected.
+fn longer_but_older(lab: &mut Lab) -> Checked {
+    for _ in 0..8 {
+        lab.one_any(3)?;
+        let old = lab.leader()?;
+        lab.disconnect([old]);
+        for _ in 0..10 {
+            let value = lab.any();
+            lab.start(old, value)?;
+        }
+        lab.sleep_ms(50)?;
+        lab.one_any(2)?;
+        let index = lab.one_any(2)?;
+        let new = lab.leader()?;
+        lab.crash(new);
+        lab.connect([old]);
+        lab.leader()?;
+        lab.world.restart(new);
+        lab.connect([new]);
+        lab.one_any(3)?;
+        let (count, _) = lab.committed(index)?;
+        check(count == 3, || format!("{count} servers have what was committed at {index}"))?;
+    }
+    Ok(())
+}
+
+/// Section 6: a leader that is cut off with one follower makes the two of them the members, and the entry is replaced. From then on the
+/// members are those from before, for both of them, also when one of them leads.
+fn replaced_members(lab: &mut Lab) -> Checked {
+    for _ in 0..3 {
+        lab.one_any(5)?;
+        let old = lab.leader()?;
+        let with = lab.after(old, 1);
+        let others = [2, 3, 4].map(|by| lab.after(old, by));
+        for server in others {
+            lab.world.cut(old, server);
+            lab.world.cut(with, server);
+        }
+        lab.world.change_members(old, Members::voters([old, with]))?;
+        poll(lab, |lab| last(lab, with) == last(lab, old))?;
+        poll(lab, |lab| others.iter().any(|server| leads(lab, *server)))?;
+        lab.world.heal();
+        lab.one_any(5)?;
+        lead_again(lab, old)?;
+        for _ in 0..3 {
+            lab.one_any(5)?;
+            lab.sleep(2 * ELECTION)?;
+        }
     }
     Ok(())
 }
