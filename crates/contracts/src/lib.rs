@@ -27,7 +27,7 @@ pub use gate::Gate;
 pub use histogram::Histogram;
 pub use ids::{ClusterId, GroupId, Incarnation, NodeId, RequestId};
 pub use log::{
-    Entry, EntryId, EntryKind, HardState, LogIndex, Record, Recovered, SnapshotMeta, Term,
+    Entry, EntryId, EntryKind, HardState, LogIndex, Record, Recovered, Room, SnapshotMeta, Term,
     WriteMark,
 };
 pub use machine::{BadSnapshot, NoState, Progress, StateMachine};

@@ -172,6 +172,20 @@ impl Record {
     }
 }
 
+/// How much room the disk has for more log. The order is that of size.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Room {
+    /// A reserve only, which is for what a server must write to go on at all: its term, its vote, where its log
+    /// begins. It takes no entries.
+    Reserve,
+    /// Little: what is on its way fits, and so does what a cluster needs to go on (a leader's first entry). Nothing
+    /// new is to be taken from clients.
+    Little,
+    /// Enough, as far as is known.
+    #[default]
+    Enough,
+}
+
 /// What a snapshot stands for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SnapshotMeta {

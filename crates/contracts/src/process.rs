@@ -16,7 +16,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 
-use crate::{Entry, LogIndex, NodeId, Record, SnapshotMeta, Time, WriteMark};
+use crate::{Entry, LogIndex, NodeId, Record, Room, SnapshotMeta, Time, WriteMark};
 
 /// One participant of a protocol. Owns no socket, file, clock, thread or random source.
 pub trait Process: Sized {
@@ -74,6 +74,9 @@ pub enum Input<P: Process> {
     },
     /// News of a snapshot file.
     Snapshot(SnapshotInput),
+    /// From here on the disk has so much room for the log. Before the first such word it has enough. What is handed to it
+    /// beyond that may wait until there is more.
+    Room(Room),
     /// The disk failed: nothing more will become durable. The process must say so and stop.
     DiskFailed {
         /// What happened, in words.

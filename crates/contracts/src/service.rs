@@ -25,6 +25,12 @@ pub trait Service: Sized {
     /// What they are told.
     type Reply;
 
+    /// Whether this command is taken even where there is little room left for the log: what clients need to go on
+    /// reading, and small. None is, unless the service says so.
+    fn is_vital(_command: &[u8]) -> bool {
+        false
+    }
+
     /// When to be woken even if nothing happens, and why.
     fn deadline(&self) -> Option<(Time, &'static str)>;
 
@@ -121,6 +127,9 @@ pub enum Refusal {
     TooLarge,
     /// Leadership is being handed over: whoever leads next is told very soon.
     Transferring,
+    /// The leader's disk is full. It was refused right here: it never left this server. One that had left is refused
+    /// as `Busy`.
+    NoRoom,
 }
 
 /// What a service wants done.

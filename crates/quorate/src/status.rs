@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_server::NodeStatus;
+use quorate_server::{NodeStatus, RoomName};
 use serde_json::{Value, json};
 
 use crate::cluster::{ClusterFile, ask_cluster, ask_status};
@@ -165,6 +165,7 @@ fn as_table(rows: &[Row]) -> String {
             status.resident_bytes >> 20,
         );
     }
+    text.extend(rows.iter().filter_map(|row| row.status.as_ref()).filter_map(room_line));
     if rows.iter().any(|row| row.status.as_ref().is_some_and(|status| !status.serving)) {
         text += "\n* not serving: it has not caught up with a leader since it started";
     }
@@ -190,4 +191,43 @@ fn what_is_missing(rows: &[Row]) -> String {
                  disks of a majority are damaged for good, begin a new cluster with the newest backup (`quorate restore`)";
     }
     text
+}
+
+/// What an operator must know of a node whose disk is full.
+fn room_line(status: &NodeStatus) -> Option<String> {
+    let what = match status.room {
+        RoomName::Enough => return None,
+        RoomName::Little => "it takes no new writes",
+        RoomName::Reserve => "it takes no entries, and only votes",
+    };
+    let free = status.disk_free_bytes.map_or(String::new(), |free| format!(", {free} bytes free"));
+    Some(format!(
+        "\nn{}: the disk is full{free}: {what}; reads go on. Make room: it goes on by itself",
+        status.id
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named_under_the_table() {
+        let status = |id, room| Row {
+            id: Some(id),
+            admin: None,
+            status: Some(NodeStatus {
+                id,
+                room,
+                disk_free_bytes: Some(4_096),
+                serving: true,
+                ..NodeStatus::default()
+            }),
+        };
+        let table = as_table(&[status(1, RoomName::Enough), status(2, RoomName::Little)]);
+        let lines: Vec<&str> = table.lines().filter(|line| line.contains("full")).collect();
+        let told = "n2: the disk is full, 4096 bytes free: it takes no new writes; reads go on. \
+                    Make room: it goes on by itself";
+        assert_eq!(lines, [told]);
+    }
 }

@@ -65,6 +65,7 @@ impl Raft {
             self.send(out, when, from, Body::Rejected { prev: prev.index, hint, round });
             return;
         }
+        let entries = self.with_room_for(entries);
         let agreed = LogIndex(prev.index.0 + entries.len() as u64);
         let heartbeat = entries.is_empty();
         self.store(entries, out);
@@ -74,7 +75,7 @@ impl Raft {
         // A heartbeat's answer never waits for a disk: it vouches for what is durable already.
         let matched = if heartbeat { agreed.min(self.durability.index()) } else { agreed };
         let when = self.when_log_is_durable(matched, out);
-        self.send(out, when, from, Body::Accepted { matched, round });
+        self.send(out, when, from, self.acceptance(matched, round));
     }
 
     /// There is a leader of this term.

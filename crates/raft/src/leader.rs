@@ -44,6 +44,8 @@ pub(crate) struct Leader {
     pub(crate) confirming: Confirming,
     /// Leadership is being handed over.
     pub(crate) transfer: Option<Transfer>,
+    /// When leadership may be handed over for want of room, once more.
+    pub(crate) hand_over_at: Time,
     /// Somebody waits to be told that the change of members is done.
     pub(crate) change_asked: bool,
     /// Somebody was asked to campaign at once: voters may elect it whenever they like, for the rest of the term.
@@ -106,6 +108,7 @@ impl Raft {
             reading: None,
             confirming: Confirming::default(),
             transfer: None,
+            hand_over_at: now,
             change_asked: false,
             lease_given_up: false,
         };
@@ -153,6 +156,7 @@ impl Raft {
             self.heartbeat(now, out);
         }
         self.announce_read_round(out);
+        self.hand_over_for_room(now);
         self.push_transfer(now, beat, out);
     }
 

@@ -22,6 +22,7 @@
 //! | 7: snapshots, taken and sent | `taking`, `sending` |
 //! | not in the paper: many groups in a process, idle ones sleep | `hibernate` |
 //! | FAST '18: what a member's disk lost comes back from a leader; where nobody has it, the member says so | `mending` |
+//! | not in the paper: what goes on while a disk is full | `room` |
 //!
 //! **Durability is in the types.** Every write has a mark that only grows; a message that vouches for something
 //! leaves once its mark is durable, and a server counts itself only then. A leader's own disk works
@@ -63,6 +64,7 @@ mod progress;
 mod read_index;
 mod replica;
 mod replication;
+mod room;
 mod rounds;
 mod sending;
 mod taking;

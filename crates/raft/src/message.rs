@@ -57,6 +57,16 @@ pub enum Body {
         /// As asked.
         round: u64,
     },
+    /// Answer to `AppendEntries` that says what `Accepted` says, of a server whose disk is full, or nearly so: it should
+    /// not lead.
+    Full {
+        /// As in `Accepted`.
+        matched: LogIndex,
+        /// As asked.
+        round: u64,
+        /// Whether it takes entries all the same. If not, those that were sent are to be sent again once it does.
+        takes: bool,
+    },
     /// Answer to `AppendEntries`: the log has no such `prev`.
     Rejected {
         /// Index of the `prev` that was asked about.
@@ -146,6 +156,7 @@ impl Body {
             Self::AppendEntries { entries, .. } if entries.is_empty() => "Heartbeat",
             Self::AppendEntries { .. } => "AppendEntries",
             Self::Accepted { .. } => "Accepted",
+            Self::Full { .. } => "Full",
             Self::Rejected { .. } => "Rejected",
             Self::Damaged { .. } => "Damaged",
             Self::Reverted { .. } => "Reverted",

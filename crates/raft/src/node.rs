@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_contracts::{
     EntryId, EntryKind, HardState, Input, LogIndex, NodeId, Output, Process, Random, Recovered,
-    Refusal, RequestId, SnapshotMeta, Term, Time, When, Wire,
+    Refusal, RequestId, Room, SnapshotMeta, Term, Time, When, Wire,
 };
 
 use crate::candidate::Candidate;
@@ -83,6 +83,8 @@ pub struct Raft {
     pub(crate) snapshot_file_busy: bool,
     /// The leader sends no heartbeats, and no timer runs until it does or its connection is lost.
     pub(crate) sleeping: bool,
+    /// What room the disk has for the log.
+    pub(crate) room: Room,
     /// Reads of this server's clients.
     pub(crate) reads: Reads,
     /// What this server's clients are told at the end of the step.
@@ -180,6 +182,7 @@ impl Process for Raft {
             }
             Input::Read { from, entries } => self.entries_read(from, &entries, out),
             Input::Snapshot(news) => self.snapshot_news(now, news, out),
+            Input::Room(room) => self.room_is(room),
             Input::DiskFailed { .. } => self.failed = true,
         }
         self.flush_hard_state(out);
@@ -230,6 +233,7 @@ impl Raft {
             incoming: None,
             snapshot_file_busy: false,
             sleeping: false,
+            room: Room::Enough,
             answers: Vec::new(),
             failed: false,
         }
@@ -367,9 +371,14 @@ impl Raft {
 
     /// Appends commands to the log, if this server leads; they leave with the next wake-up.
     pub(crate) fn propose(&mut self, commands: Vec<Bytes>) -> Reply {
-        if let Some(reason) = self.refuses_proposals() {
-            return Reply::Refused { reason, leader: self.leader };
+        match self.refuses_proposals() {
+            Some(reason) => Reply::Refused { reason, leader: self.leader },
+            None => self.take_proposals(commands),
         }
+    }
+
+    /// The same, where it was seen before that this server takes them.
+    pub(crate) fn take_proposals(&mut self, commands: Vec<Bytes>) -> Reply {
         let first = EntryId::new(self.log.last().index.next(), self.term());
         for data in commands {
             self.append_own(EntryKind::Command, data);
@@ -450,6 +459,9 @@ impl Raft {
             Body::Damaged { hint, round } => self.damaged(now, from, hint, round, out),
             Body::Reverted { last, round } => self.reverted(now, from, last, round, out),
             Body::Accepted { matched, round } => self.accepted(now, from, matched, round, out),
+            Body::Full { matched, round, takes } => {
+                self.full(now, from, matched, round, takes, out);
+            }
             Body::Rejected { prev, hint, round } => {
                 self.rejected(now, from, prev, hint, round, out);
             }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use quorate_contracts::{EntryId, LogIndex, NodeId, Time};
+use quorate_contracts::{EntryId, LogIndex, NodeId, Room, Time};
 
 /// A leader's view of another server.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Progress {
     pub(crate) answered_round: u64,
     /// It sleeps, as its leader asked.
     pub(crate) asleep: bool,
+    /// What room its disk has, as it said last.
+    pub(crate) disk: Room,
     /// It is no member any more, and is fed until then, so that it learns so.
     pub(crate) leaving: Option<Time>,
     /// Appends on their way: last index and bytes of each.
@@ -98,6 +100,7 @@ impl Progress {
             told_round: 0,
             answered_round: 0,
             asleep: false,
+            disk: Room::Enough,
             leaving: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -117,6 +120,9 @@ impl Progress {
 
     /// Whether another append with entries may leave.
     pub(crate) fn has_room(&self, window: Window) -> bool {
+        if self.disk == Room::Reserve {
+            return false;
+        }
         match self.feed {
             Feed::Probe { sent } => !sent,
             Feed::Replicate => {

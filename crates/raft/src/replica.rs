@@ -20,6 +20,7 @@ use quorate_contracts::{
     StateMachine, Term, Time, When,
 };
 
+use crate::room::LeaderFull;
 use crate::taking::Taking;
 use crate::{
     ChangeOutcome, Config, Members, Membership, Message, Missing, Raft, Reply, Request, RoleName,
@@ -84,6 +85,8 @@ pub struct Replica<S: Service> {
     more_to_apply: bool,
     /// Proposals that leave for the leader with the next wake-up.
     forward: Vec<Bytes>,
+    /// The leader refuses proposals for want of room.
+    pub(crate) leader_full: Option<LeaderFull>,
     /// Reads that are up to date once this much is applied.
     reads: Vec<(LogIndex, Vec<RequestId>)>,
     /// What the service was told last.
@@ -148,7 +151,8 @@ impl<S: Service> Process for Replica<S> {
             return Some((Time::ZERO, "batched work"));
         }
         let service = if self.loading == Loading::No { self.service.deadline() } else { None };
-        [self.raft.deadline(), service].into_iter().flatten().min()
+        let question = self.leader_full.map(|full| (full.ask_at, "has the leader room again?"));
+        [self.raft.deadline(), service, question].into_iter().flatten().min()
     }
 
     fn step(&mut self, now: Time, input: Input<Self>, out: &mut Vec<Output<Self>>) {
@@ -170,6 +174,7 @@ impl<S: Service> Process for Replica<S> {
             Input::Persisted { mark } => self.raft_step(now, Input::Persisted { mark }),
             Input::Read { from, entries } => self.entries_read(now, from, entries),
             Input::Snapshot(news) => self.snapshot_news(now, news, out),
+            Input::Room(room) => self.room_is(now, room),
             Input::DiskFailed { reason } => self.raft_step(now, Input::DiskFailed { reason }),
         }
         self.settle(now, out);
@@ -198,6 +203,7 @@ impl<S: Service> Replica<S> {
             reading: false,
             more_to_apply: false,
             forward: Vec::new(),
+            leader_full: None,
             reads: Vec::new(),
             told: (None, Term(0)),
             told_members: None,
@@ -265,11 +271,11 @@ impl<S: Service> Replica<S> {
             || (self.loading == Loading::No && self.taking.has_work())
     }
 
-    fn raft_step(&mut self, now: Time, input: Input<Raft>) {
+    pub(crate) fn raft_step(&mut self, now: Time, input: Input<Raft>) {
         self.raft.step(now, input, &mut self.raft_out);
     }
 
-    fn serve(&mut self, now: Time, input: ServiceInput<'_, S>) {
+    pub(crate) fn serve(&mut self, now: Time, input: ServiceInput<'_, S>) {
         self.service.step(now, input, &self.machine, &mut self.service_out);
     }
 
@@ -283,6 +289,7 @@ impl<S: Service> Replica<S> {
             self.serve(now, ServiceInput::Wake);
             self.carry_out(now, out);
         }
+        self.ask_for_room(now, out);
         self.send_forward(now, out);
         self.raft_step(now, Input::Wake);
         self.snapshot_work(out);
@@ -301,6 +308,7 @@ impl<S: Service> Replica<S> {
             }
             ReplicaMessage::Forward(proposals) => self.take_forwarded(from, proposals, out),
             ReplicaMessage::NotTaken { ids, reason } => {
+                let reason = self.leader_refused(now, from, reason);
                 for id in ids {
                     self.serve(now, ServiceInput::Refused { id, reason });
                 }
@@ -317,6 +325,7 @@ impl<S: Service> Replica<S> {
             self.raft.propose(proposals);
             return;
         };
+        let proposals = self.take_vital(reason, proposals);
         let ids = proposals.into_iter().filter_map(Proposal::from_data).map(|p| p.id()).collect();
         let message = ReplicaMessage::NotTaken { ids, reason };
         out.push(Output::Send { when: When::Now, to: from, message });
@@ -398,6 +407,7 @@ impl<S: Service> Replica<S> {
             // What waited for the old leader would overtake what was sent to it: the service, told below,
             // proposes all of it again.
             self.forward.clear();
+            self.leader_full = None;
             let (leader, term) = current;
             self.serve(now, ServiceInput::Leader { leader, term });
         }
@@ -520,10 +530,9 @@ impl<S: Service> Replica<S> {
     }
 
     fn propose(&mut self, now: Time, proposal: Proposal) {
-        match (self.raft.refuses_proposals(), self.raft.leader()) {
+        match (self.refuses(proposal.command()), self.raft.leader()) {
             (None, _) => {
-                let reply = self.raft.propose(vec![proposal.into_data()]);
-                debug_assert!(matches!(reply, Reply::Appended { .. }), "a leader appends");
+                self.raft.take_proposals(vec![proposal.into_data()]);
             }
             (Some(Refusal::NoLeader), Some(leader)) if leader != self.raft.node() => {
                 self.forward.push(proposal.into_data());

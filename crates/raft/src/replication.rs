@@ -4,7 +4,7 @@
 //! A server that answers is streamed to, within a window; where the logs agree is searched with one append at a
 //! time. A server that does not answer costs a heartbeat, whatever the others write.
 
-use quorate_contracts::{Entry, EntryId, LogIndex, NodeId, Output, Time, When};
+use quorate_contracts::{Entry, EntryId, LogIndex, NodeId, Output, Room, Time, When};
 
 use crate::log::{Slice, cost};
 use crate::node::{Outputs, Raft, Role};
@@ -133,6 +133,7 @@ impl Raft {
     ) {
         let last = self.log.last().index;
         let Some(progress) = self.progress_mut(from) else { return };
+        progress.disk = Room::Enough;
         if round >= progress.believed_since {
             self.vouched(from, matched);
         }

@@ -50,6 +50,11 @@ impl Taking {
         self.wanted = true;
     }
 
+    /// One is to be taken, if it lets any of the log go.
+    pub(crate) fn want_for_room(&mut self) {
+        self.wanted |= self.log_entries > 0;
+    }
+
     /// The state was replaced: what was being taken means nothing any more.
     pub(crate) fn forget(&mut self) {
         self.stage = Stage::Idle;

@@ -5,7 +5,7 @@
 //! from it. If that does not come about within an election timeout, the leader goes on; its lease stays given up for the
 //! rest of the term, since the target may still campaign. A transfer is part of the leader's state and ends with it.
 
-use quorate_contracts::{NodeId, Refusal, Time, When};
+use quorate_contracts::{NodeId, Refusal, Room, Time, When};
 
 use crate::node::{Outputs, Raft, Role};
 use crate::{Body, Reply};
@@ -59,7 +59,11 @@ impl Raft {
         }
     }
 
-    fn begin_transfer(&mut self, now: Time, to: Option<NodeId>) -> Result<(), TransferOutcome> {
+    pub(crate) fn begin_transfer(
+        &mut self,
+        now: Time,
+        to: Option<NodeId>,
+    ) -> Result<(), TransferOutcome> {
         let best = self.best_successor(now);
         let give_up_at = now + self.config.timing.election_max;
         let voters = &self.memberships.current().voters;
@@ -131,6 +135,7 @@ impl Raft {
     pub(crate) fn refuses_proposals(&self) -> Option<Refusal> {
         match &self.role {
             Role::Leader(leader) if leader.transfer.is_some() => Some(Refusal::Transferring),
+            Role::Leader(_) if self.room < Room::Enough => Some(Refusal::NoRoom),
             Role::Leader(_) if self.uncommitted_bytes() > self.config.limits.uncommitted_bytes => {
                 Some(Refusal::Busy)
             }

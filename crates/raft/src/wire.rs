@@ -74,6 +74,7 @@ fn refusal_number(reason: Refusal) -> u8 {
         Refusal::Busy => 2,
         Refusal::TooLarge => 3,
         Refusal::Transferring => 4,
+        Refusal::NoRoom => 5,
     }
 }
 
@@ -83,6 +84,7 @@ fn refusal(number: u8) -> Result<Refusal, Malformed> {
         2 => Ok(Refusal::Busy),
         3 => Ok(Refusal::TooLarge),
         4 => Ok(Refusal::Transferring),
+        5 => Ok(Refusal::NoRoom),
         _ => Err(Malformed("unknown reason of a refusal")),
     }
 }
@@ -104,6 +106,7 @@ mod tag {
     pub(super) const DAMAGED: u8 = 14;
     pub(super) const AWAKE: u8 = 15;
     pub(super) const REVERTED: u8 = 16;
+    pub(super) const FULL: u8 = 17;
 }
 
 impl Wire for Message {
@@ -142,6 +145,12 @@ fn encode_body(body: &Body, out: &mut WireWriter) {
             out.u8(tag::ACCEPTED);
             out.u64(matched.0);
             out.u64(*round);
+        }
+        Body::Full { matched, round, takes } => {
+            out.u8(tag::FULL);
+            out.u64(matched.0);
+            out.u64(*round);
+            out.bool(*takes);
         }
         Body::Rejected { prev, hint, round } => {
             out.u8(tag::REJECTED);
@@ -207,6 +216,11 @@ fn decode_body(input: &mut WireReader<'_>) -> Result<Body, Malformed> {
         tag::VOTE => Body::Vote { pre_vote: input.bool()?, granted: input.bool()? },
         tag::APPEND_ENTRIES => decode_append(input)?,
         tag::ACCEPTED => Body::Accepted { matched: LogIndex(input.u64()?), round: input.u64()? },
+        tag::FULL => Body::Full {
+            matched: LogIndex(input.u64()?),
+            round: input.u64()?,
+            takes: input.bool()?,
+        },
         tag::REJECTED => Body::Rejected {
             prev: LogIndex(input.u64()?),
             hint: input.entry_id()?,
@@ -292,6 +306,7 @@ mod tests {
                 round: 8,
             },
             Body::Accepted { matched: LogIndex(5), round: 8 },
+            Body::Full { matched: LogIndex(5), round: 8, takes: true },
             Body::Rejected { prev: LogIndex(4), hint: id(2, 1), round: 8 },
             Body::Damaged { hint: id(2, 1), round: 8 },
             Body::Reverted { last: id(4, 2), round: 8 },

@@ -7,8 +7,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use quorate_contracts::{
-    BadSnapshot, LogIndex, NodeId, Progress, Proposal, RequestId, Service, ServiceInput,
-    ServiceOutput, StateMachine, Time, WireReader,
+    BadSnapshot, LogIndex, NodeId, Progress, Proposal, Refusal, RequestId, Service,
+    ServiceInput, ServiceOutput, StateMachine, Time, WireReader,
 };
 
 /// A list that only grows, as the state of a machine: its digest, and snapshots of it in slices.
@@ -134,6 +134,8 @@ pub struct Clerk {
     node: NodeId,
     next: RequestId,
     pending: BTreeMap<RequestId, u64>,
+    /// The newest of them, as long as it was proposed only once.
+    fresh: Option<RequestId>,
     /// Reads that wait, by the barrier that they wait for.
     reads: BTreeMap<RequestId, u64>,
     propose_again_at: Option<Time>,
@@ -160,7 +162,7 @@ pub enum Told {
         /// How many values there were by then: it is one of them.
         length: usize,
     },
-    /// Too many values wait: this one was not taken.
+    /// Too many values wait, or the leader's disk is full: this one was not taken.
     WriteRefused {
         /// The value.
         value: u64,
@@ -195,6 +197,7 @@ impl Clerk {
             node,
             next: RequestId(seed & !0xffff_ffff),
             pending: BTreeMap::new(),
+            fresh: None,
             reads: BTreeMap::new(),
             propose_again_at: None,
             patience: PATIENCE,
@@ -215,6 +218,7 @@ impl Clerk {
             }
             Ask::Write(value) => {
                 self.pending.insert(id, value);
+                self.fresh = Some(id);
                 self.propose_again_at.get_or_insert(now + PATIENCE);
                 out.push(self.propose(id, value));
             }
@@ -230,6 +234,7 @@ impl Clerk {
     }
 
     fn propose_all(&mut self, now: Time, out: &mut Vec<ServiceOutput<Self>>) {
+        self.fresh = None;
         out.extend(self.pending.iter().map(|(id, value)| self.propose(*id, *value)));
         self.propose_again_at = (!self.pending.is_empty()).then(|| now + self.patience);
         self.patience = (2 * self.patience).min(16 * PATIENCE);
@@ -273,6 +278,12 @@ impl Service for Clerk {
                 if let Some(value) = self.pending.remove(&id) {
                     self.patience = PATIENCE;
                     out.push(ServiceOutput::Reply(Told::Written { value, length }));
+                }
+            }
+            // It never left this server; a copy of an older one may be anywhere.
+            ServiceInput::Refused { id, reason: Refusal::NoRoom } if self.fresh == Some(id) => {
+                if let Some(value) = self.pending.remove(&id) {
+                    out.push(ServiceOutput::Reply(Told::WriteRefused { value }));
                 }
             }
             ServiceInput::ReadReady { id } => {

@@ -284,8 +284,15 @@ pub fn lock_file(path: &Path) -> Result<File, LockError> {
         file.rewind()?;
         writeln!(file, "{}", std::process::id())
     };
-    write(&mut file).map_err(LockError::Io)?;
-    Ok(file)
+    match write(&mut file) {
+        // The pid is for people: on a full disk the file is locked all the same.
+        Err(error) if is_full(&error) => Ok(file),
+        other => other.map(|()| file).map_err(LockError::Io),
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Replaces a file at once: whoever reads it sees the old one or the new one.

@@ -107,6 +107,11 @@ impl Disk for RealDisk {
         Ok(files)
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.directory)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     fn read_at(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         read(&File::open(self.directory.join(name))?, offset, length)
     }
@@ -187,6 +192,8 @@ impl Worker {
         let reserved = reserve(&path, bytes);
         if reserved.is_err() {
             fs::remove_file(&path).or_else(ignore_missing)?;
+        } else if bytes > 0 {
+            File::open(&self.directory)?.sync_all()?;
         }
         reserved
     }
@@ -201,10 +208,14 @@ impl Worker {
     }
 }
 
-/// A new file of this size.
+/// A new file of this size. One whose space is reserved is not written to before it has another name: what is there of
+/// it already is zeros, and kept, since on a full disk it could not be had again.
 fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(bytes == 0).open(path)?;
     if bytes > 0 {
+        if file.metadata()?.len() > bytes {
+            file.set_len(bytes)?;
+        }
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
         file.sync_all()?;
     }

@@ -152,7 +152,9 @@ impl Seed {
 /// Why nothing more comes of it.
 fn failure(event: StorageEvent) -> Option<String> {
     match event {
-        StorageEvent::Failed { reason } | StorageEvent::NoRoom { reason } => Some(reason),
+        StorageEvent::Failed { reason } | StorageEvent::Room { lack: Some(reason), .. } => {
+            Some(reason)
+        }
         StorageEvent::Snapshot { news: SnapshotInput::Cancelled { reason }, .. } => Some(reason),
         _ => None,
     }

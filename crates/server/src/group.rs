@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_contracts::{
-    Entry, EntryId, Gate, GroupId, Input, LogIndex, Malformed, NodeId, Output, Process, Service,
-    SnapshotInput, Time, Wire, WriteMark,
+    Entry, EntryId, Gate, GroupId, Input, LogIndex, Malformed, NodeId, Output, Process, Room,
+    Service, SnapshotInput, Time, Wire, WriteMark,
 };
 use quorate_raft::{
     Members, Replica, ReplicaMessage, ReplicaReply, ReplicaRequest, TransferOutcome,
@@ -51,6 +51,8 @@ pub(crate) enum Event {
     TakeSnapshot(oneshot::Sender<EntryId>),
     /// Somebody wants to look into its state.
     Look(crate::dashboard::Looking),
+    /// The disk has so much room for the log from here on.
+    Room(Room),
     /// The disk failed.
     DiskFailed(String),
     /// That member is to lead; what came of it is to be told.
@@ -288,6 +290,7 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
                 self.input(now, Input::Requested(ReplicaRequest::TakeSnapshot), shared);
             }
             Event::Look(looking) => self.front.look(&self.replica, looking),
+            Event::Room(room) => self.input(now, Input::Room(room), shared),
             Event::DiskFailed(reason) => self.input(now, Input::DiskFailed { reason }, shared),
             Event::HandOver if self.replica.raft().is_leader() => {
                 self.handing_over = true;

@@ -12,12 +12,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use quorate_contracts::{GroupId, NodeId, SnapshotInput, Time};
+use quorate_contracts::{GroupId, NodeId, Room, SnapshotInput, Time};
 use quorate_roster::{Roster, Standing};
 use quorate_storage::StorageEvent;
 use tokio::sync::Notify;
 
-use crate::admin::NodeStatus;
+use crate::admin::{NodeStatus, RoomName};
 use crate::deadlines::{Deadlines, Slot};
 use crate::following::Following;
 use crate::group::{Event, Hosted, Shared};
@@ -276,10 +276,10 @@ impl Host {
                         }
                         self.tell(group, Event::Snapshot(news));
                     }
-                    StorageEvent::NoRoom { reason } => {
-                        tracing::warn!(%reason, "no room for the log: writes wait for it");
+                    StorageEvent::Room { room, lack } => {
+                        say_room(room, lack.as_deref());
+                        self.tell_all(|| Event::Room(room));
                     }
-                    StorageEvent::Room => tracing::info!("there is room for the log again"),
                     StorageEvent::Failed { reason } => {
                         self.tell_all(|| Event::DiskFailed(reason.clone()));
                         self.failure = Some(reason);
@@ -302,6 +302,7 @@ impl Host {
         let counters = self.shared.storage.counters();
         let gauge = self.shared.storage.disk().gauge();
         let (segments, snapshots) = (gauge.files(".log"), gauge.files(".snap"));
+        let space = self.shared.storage.space();
         let mut status = NodeStatus {
             id: self.node.0,
             pid: std::process::id(),
@@ -316,6 +317,9 @@ impl Host {
             fdatasyncs: counters.syncs,
             log_entries: counters.entries,
             log_bytes: counters.bytes,
+            room: RoomName::from(space.room),
+            disk_free_bytes: space.free_bytes,
+            log_room_bytes: space.log_bytes,
             member_packets_sent: self.shared.members.packets_sent(),
             ..NodeStatus::default()
         };
@@ -332,6 +336,24 @@ fn cpu_ms() -> u64 {
     // Behind the name, which may hold anything: utime and stime are the 12th and 13th.
     let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split_whitespace();
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * TICK_MS
+}
+
+/// An operator is to make room before writes are refused, and to know when they are.
+fn say_room(room: Room, lack: Option<&str>) {
+    let Some(lack) = lack else {
+        return tracing::info!("there is room for the log again: writes go on");
+    };
+    match room {
+        Room::Enough => {
+            tracing::warn!(%lack, "no room for the next segment of the log: make room, or writes will be refused");
+        }
+        Room::Little => {
+            tracing::error!(%lack, "no room for the log: new writes are refused, reads go on; make room");
+        }
+        Room::Reserve => {
+            tracing::error!(%lack, "no room for the log: this node takes no entries; it votes, and reads go on; make room");
+        }
+    }
 }
 
 /// Resident memory of this process, as the kernel counts it; 0 where it does not tell.

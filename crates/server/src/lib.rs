@@ -49,7 +49,7 @@ mod registry;
 mod tls;
 mod zookeeper;
 
-pub use admin::{ClusterStatus, GroupStatus, KvStatus, NodeStatus};
+pub use admin::{ClusterStatus, GroupStatus, KvStatus, NodeStatus, RoomName};
 pub use config::zoo_cfg::ZooCfg;
 pub use config::{ConfigError, MemberAddress, ServeConfig};
 pub use dashboard::player_page;

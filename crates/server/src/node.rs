@@ -126,6 +126,8 @@ async fn run(
     };
     let options = StorageOptions {
         segment_bytes: config.segment_bytes,
+        reserve_bytes: config.log_reserve_bytes,
+        free_bytes_min: config.disk_free_bytes_min,
         alone: roster.members.len() == 1,
         ..StorageOptions::default()
     };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use quorate_contracts::{NodeId, RequestId, StateMachine};
+use quorate_contracts::{NodeId, RequestId, Room, StateMachine};
 use quorate_raft::Replica;
 use quorate_roster::{Change, Edit, List, Member, NotChanged, Roster, RosterVersion};
 use quorate_zk::command::ErrorCode;
@@ -159,7 +159,8 @@ impl Front<Server> for ZooKeeper {
 
     fn facts(&self, replica: &Replica<Server>, uptime: Duration) -> Option<ClientRequest> {
         let voters = replica.raft().membership().voters.len();
-        Some(ClientRequest::HostFacts(host_facts(uptime, voters)))
+        let room = replica.raft().room();
+        Some(ClientRequest::HostFacts(host_facts(uptime, voters, room)))
     }
 
     fn report(&self, replica: &Replica<Server>, status: &mut NodeStatus) {
@@ -254,7 +255,7 @@ fn error_code(reason: NotChanged) -> ErrorCode {
     }
 }
 
-fn host_facts(uptime: Duration, voters: usize) -> HostFacts {
+fn host_facts(uptime: Duration, voters: usize, room: Room) -> HostFacts {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let environment = [
         ("host.name", rustix::system::uname().nodename().to_string_lossy().into_owned()),
@@ -268,6 +269,7 @@ fn host_facts(uptime: Duration, voters: usize) -> HostFacts {
         open_files_max: limit.unwrap_or(u64::MAX),
         environment: environment.map(|(key, value)| (key.to_string(), value)).into(),
         voters,
+        disk_full: room != Room::Enough,
     }
 }
 

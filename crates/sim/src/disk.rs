@@ -6,7 +6,7 @@
 //!
 //! What a reader sees is the *cache*. A sync makes a file's sectors durable; until then each sector may, at a crash, be
 //! found with any content that it had since the last sync, or torn between two of them. Names are durable once a
-//! rename was carried out; until then each change of a name may be lost, apart from the others.
+//! rename was carried out, or a file of a size made; until then each change of a name may be lost, apart from the others.
 //!
 //! Not here: latency, which is the driver's; and lies (a disk that vouches for what it did not write).
 
@@ -125,6 +125,16 @@ impl SimDisk {
         self.0.borrow_mut().faults = faults;
     }
 
+    /// From here on its files may take so many bytes together. What they take already they keep.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.0.borrow_mut().faults.capacity_bytes = bytes;
+    }
+
+    /// What its files take together.
+    pub fn used_bytes(&self) -> u64 {
+        self.0.borrow().used_bytes()
+    }
+
     /// The operation that a lane carries out next.
     pub fn next(&self, lane: Lane) -> Option<Operation> {
         let state = self.0.borrow();
@@ -224,6 +234,11 @@ impl Disk for SimDisk {
         Ok(state.names.iter().map(info).collect())
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        let state = self.0.borrow();
+        Ok(state.faults.capacity_bytes.saturating_sub(state.used_bytes()))
+    }
+
     fn read_at(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let state = &mut *self.0.borrow_mut();
         Ok(state.file(name).ok_or(io::ErrorKind::NotFound)?.read(offset, length))
@@ -246,7 +261,12 @@ impl State {
 
     fn carry_out(&mut self, operation: &Operation) -> io::Result<Bytes> {
         match operation {
-            Operation::Create { name, bytes } => self.create(name, *bytes)?,
+            Operation::Create { name, bytes } => {
+                self.create(name, *bytes)?;
+                if *bytes > 0 {
+                    self.sync_names();
+                }
+            }
             Operation::Write { name, offset, data, sync } => {
                 self.write(name, *offset, data)?;
                 if *sync {
@@ -308,10 +328,13 @@ impl State {
         Ok(())
     }
 
+    fn used_bytes(&self) -> u64 {
+        self.names.values().filter_map(|id| self.files.get(id)).map(|file| file.bytes).sum()
+    }
+
     fn take_space(&self, bytes: u64) -> io::Result<()> {
-        let used: u64 =
-            self.names.values().filter_map(|id| self.files.get(id)).map(|f| f.bytes).sum();
-        let fits = used.saturating_add(bytes) <= self.faults.capacity_bytes || bytes == 0;
+        let fits =
+            self.used_bytes().saturating_add(bytes) <= self.faults.capacity_bytes || bytes == 0;
         if fits { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
     }
 

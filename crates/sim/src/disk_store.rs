@@ -36,6 +36,7 @@ impl Default for DiskOptions {
             segment_bytes: 16 << 10,
             batch_bytes: 64 << 10,
             tail_bytes: 16 << 10,
+            reserve_bytes: 8 << 10,
             ..StorageOptions::default()
         };
         Self { faults: DiskFaults::default(), storage }
@@ -260,7 +261,7 @@ where
                 }
                 self.step(id, Input::Snapshot(news))
             }
-            StorageEvent::NoRoom { .. } | StorageEvent::Room => Ok(()),
+            StorageEvent::Room { room, .. } => self.step(id, Input::Room(room)),
             StorageEvent::Failed { .. } => {
                 self.situations.reach(Situation::DiskFailed);
                 // As in `server`: the process ends.

@@ -506,7 +506,9 @@ where
     /// message may leave (RAFT-15). Seen with a god's view of the disk.
     fn check_promise(&self, id: NodeId, when: When, message: &MessageOf<S>) -> Checked {
         let ReplicaMessage::Raft(raft) = message else { return Ok(()) };
-        let Body::Accepted { matched, .. } = raft.body else { return Ok(()) };
+        let (Body::Accepted { matched, .. } | Body::Full { matched, .. }) = raft.body else {
+            return Ok(());
+        };
         let Some(node) = self.nodes.get(&id) else { return Ok(()) };
         let term = node.process.as_ref().and_then(|replica| replica.raft().term_at(matched));
         let Some(term) = term.filter(|_| matched > LogIndex::ZERO) else { return Ok(()) };

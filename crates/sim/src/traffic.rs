@@ -77,7 +77,9 @@ pub(crate) fn describe<M>(message: &ReplicaMessage<M>) -> String {
         Body::AppendEntries { prev, entries, commit, .. } => {
             format!("{head} after {prev} +{} commit {commit}", entries.len())
         }
-        Body::Accepted { matched, .. } => format!("{head} up to {matched}"),
+        Body::Accepted { matched, .. } | Body::Full { matched, .. } => {
+            format!("{head} up to {matched}")
+        }
         Body::Rejected { prev, hint, .. } => format!("{head} of {prev}, perhaps {hint}"),
         Body::Damaged { hint, .. } => format!("{head} behind {hint}"),
         Body::Reverted { last, .. } => format!("{head} from {last}"),

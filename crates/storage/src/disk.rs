@@ -10,6 +10,9 @@ pub trait Disk {
     /// All files, in no particular order. Blocks.
     fn list(&self) -> io::Result<Vec<FileInfo>>;
 
+    /// How many bytes more may be taken, as far as is known. Does not block.
+    fn free_bytes(&self) -> io::Result<u64>;
+
     /// Reads up to `length` bytes at `offset`; fewer only at the end of the file. Blocks.
     fn read_at(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>>;
 
@@ -39,7 +42,8 @@ pub struct Ticket(pub u64);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Operation {
     /// Makes a new file of this size, of zeros, in place of one of that name. If it fails, no file of that
-    /// name is left.
+    /// name is left. With a size, its name is durable too; and one that was made like this before, and never written
+    /// to, keeps its space.
     Create {
         /// The file.
         name: String,

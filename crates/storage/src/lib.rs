@@ -23,6 +23,7 @@ mod inspect;
 mod recovery;
 mod segment;
 mod snapshot;
+mod space;
 mod storage;
 mod walk;
 
@@ -32,5 +33,6 @@ pub use inspect::{
 };
 pub use recovery::OpenError;
 pub use snapshot::{SnapshotFile, finished_name};
+pub use space::SpaceReport;
 pub use storage::{Counters, Identity, Storage, StorageEvent, StorageOptions};
 pub use walk::Damage;

@@ -2,12 +2,11 @@
 //! the ones that nobody needs.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_contracts::{
-    ClusterId, Entry, GroupId, Incarnation, LogIndex, NodeId, Record, SnapshotInput,
+    ClusterId, Entry, GroupId, Incarnation, LogIndex, NodeId, Record, Room, SnapshotInput,
     SnapshotOutput, Time, WriteMark,
 };
 
@@ -15,6 +14,7 @@ use crate::batch::{self, GroupRecord, Kind};
 use crate::index::{GroupIndex, Location, select};
 use crate::recovery::entries_in;
 use crate::snapshot::Snapshots;
+use crate::space::{NextSegment, RESERVE, Space};
 use crate::walk::{Damage, Extent};
 use crate::{Completion, Disk, Operation, Ticket, segment};
 
@@ -42,6 +42,11 @@ pub struct StorageOptions {
     pub idle: Duration,
     /// Snapshots are written this fast at most, so that they leave the disk to the log.
     pub snapshot_bytes_per_second: u64,
+    /// Kept for term and vote (and what else a node needs to go on) in a file of its own, for when no space is left for
+    /// a segment; 0: nothing is. Also the measure of how early the node stops to take entries.
+    pub reserve_bytes: u64,
+    /// A disk with less free space than this is full: no segment is made ready that would leave less.
+    pub free_bytes_min: u64,
     /// No other member can send again what is damaged: a log that is not whole is refused before anything is touched.
     pub alone: bool,
 }
@@ -54,6 +59,8 @@ impl Default for StorageOptions {
             tail_bytes: 32 << 20,
             idle: Duration::from_millis(100),
             snapshot_bytes_per_second: 64 << 20,
+            reserve_bytes: 8 << 20,
+            free_bytes_min: 0,
             alone: false,
         }
     }
@@ -85,14 +92,13 @@ pub enum StorageEvent {
         /// What happened.
         news: SnapshotInput,
     },
-    /// There is no room for the next segment: nothing more becomes durable until there is. It is tried
-    /// again, ever more patiently.
-    NoRoom {
-        /// What the disk said.
-        reason: String,
+    /// From here on there is so much room for the log. It is looked for again and again, ever more patiently.
+    Room {
+        /// How much.
+        room: Room,
+        /// Why the next segment cannot be made, though there may still be room without it.
+        lack: Option<String>,
     },
-    /// There is room again.
-    Room,
     /// The disk failed. Nothing will become durable any more; a restart finds what is there.
     Failed {
         /// What happened, in words.
@@ -124,7 +130,7 @@ pub struct Storage<D> {
     groups: BTreeMap<GroupId, GroupIndex>,
     queue: VecDeque<(GroupId, WriteMark, Record)>,
     /// The segment written to, where its next batch goes, and its size.
-    segment: u64,
+    pub(crate) segment: u64,
     offset: u64,
     segment_bytes: u64,
     /// The oldest segment that is still there, and the oldest that the current one's header names.
@@ -133,9 +139,8 @@ pub struct Storage<D> {
     next_batch: u64,
     next_ticket: u64,
     writing: Writing,
-    next_segment: NextSegment,
-    /// How long to wait before space is asked for once more.
-    patience: Duration,
+    pub(crate) next_segment: NextSegment,
+    pub(crate) space: Space,
     /// When to note that the last batch was durable; nothing if that is known.
     mark_at: Option<Time>,
     reads: BTreeMap<Ticket, PendingRead>,
@@ -164,17 +169,6 @@ enum Writing {
     },
 }
 
-/// The segment after the current one.
-#[derive(Debug)]
-enum NextSegment {
-    /// There was no room for it; when to try again.
-    NoRoom { retry_at: Time },
-    /// It is being made ready.
-    Preparing { ticket: Ticket, bytes: u64 },
-    /// It is ready.
-    Ready { bytes: u64 },
-}
-
 #[derive(Debug)]
 struct PendingRead {
     group: GroupId,
@@ -183,9 +177,6 @@ struct PendingRead {
     bytes_max: usize,
     location: Location,
 }
-
-const PATIENCE_MIN: Duration = Duration::from_millis(100);
-const PATIENCE_MAX: Duration = Duration::from_secs(5);
 
 impl<D: Disk> Storage<D> {
     /// A storage as recovery found it. It begins a new segment: what a crash left behind the last good
@@ -213,8 +204,8 @@ impl<D: Disk> Storage<D> {
             next_batch: extent.next_batch,
             next_ticket: 0,
             writing: Writing::Nothing,
-            next_segment: NextSegment::NoRoom { retry_at: Time::ZERO },
-            patience: PATIENCE_MIN,
+            next_segment: NextSegment::Missing,
+            space: Space::new(extent.reserve_bytes, &options),
             mark_at: None,
             reads: BTreeMap::new(),
             snapshots,
@@ -227,7 +218,7 @@ impl<D: Disk> Storage<D> {
         for name in extent.leftovers.into_iter().filter(|name| *name != next) {
             storage.submit(Operation::Remove { name });
         }
-        storage.prepare_segment(options.segment_bytes);
+        storage.look_for_room();
         storage
     }
 
@@ -244,8 +235,9 @@ impl<D: Disk> Storage<D> {
             return;
         }
         self.release_snapshot_news(out);
-        self.ask_for_room();
+        self.look_for_room();
         self.write();
+        self.tell_room(out);
     }
 
     /// When to call [`flush`](Self::flush) even if nothing was queued.
@@ -253,14 +245,10 @@ impl<D: Disk> Storage<D> {
         if self.failed {
             return None;
         }
-        let room = match self.next_segment {
-            NextSegment::NoRoom { retry_at } => Some(retry_at),
-            _ => None,
-        };
         // A write that is under way, or waits for its segment, ends the idleness: nothing can be done at that time.
         let idle = matches!(self.writing, Writing::Nothing) && self.queue.is_empty();
         let mark = self.mark_at.filter(|_| idle);
-        [room, mark, self.snapshots.deadline()].into_iter().flatten().min()
+        [self.room_deadline(), mark, self.snapshots.deadline()].into_iter().flatten().min()
     }
 
     /// Reads entries back; answered with [`StorageEvent::Read`], at once if there is nothing to
@@ -296,11 +284,8 @@ impl<D: Disk> Storage<D> {
             return;
         }
         let Completion { ticket, result } = completion;
-        match self.next_segment {
-            NextSegment::Preparing { ticket: preparing, bytes } if preparing == ticket => {
-                return self.segment_prepared(bytes, result, out);
-            }
-            _ => {}
+        if self.is_for_room(ticket) {
+            return self.room_completed(ticket, result, out);
         }
         match result {
             Ok(bytes) => self.completed(ticket, bytes, out),
@@ -347,7 +332,8 @@ impl<D: Disk> Storage<D> {
                     self.remove_old_segments();
                 }
                 self.mark_at = Some(self.now + self.options.idle);
-                return self.write();
+                self.write();
+                return self.tell_room(out);
             }
             Writing::Segment { ticket: rename } if *rename == ticket => {
                 self.writing = Writing::Nothing;
@@ -377,12 +363,16 @@ impl<D: Disk> Storage<D> {
     }
 
     /// Begins whatever write is due and possible.
-    fn write(&mut self) {
+    pub(crate) fn write(&mut self) {
         if self.failed || !matches!(self.writing, Writing::Nothing) {
             return;
         }
         if self.queue.is_empty() {
-            return self.write_mark();
+            return if self.frees_by_moving_on() {
+                self.begin_segment(0)
+            } else {
+                self.write_mark()
+            };
         }
         let records = self.queue.iter().take(self.batch_records());
         let bytes: usize = records.map(|(_, _, record)| bytes_at_most(record)).sum();
@@ -470,74 +460,63 @@ impl<D: Disk> Storage<D> {
         let needed = segment::HEADER_BYTES + batch_bytes_at_most(self.groups.len(), batch_bytes);
         match self.next_segment {
             NextSegment::Ready { bytes } if bytes >= needed => {
-                let from = segment::prepared_name(self.segment + 1);
-                let to = segment::name(self.segment + 1);
-                let ticket = self.submit(Operation::Rename { from, to });
-                (self.segment, self.segment_bytes) = (self.segment + 1, bytes);
-                self.writing = Writing::Segment { ticket };
+                self.name_segment(segment::prepared_name(self.segment + 1), bytes);
             }
             NextSegment::Ready { .. } => self.prepare_segment(needed),
-            NextSegment::Preparing { .. } | NextSegment::NoRoom { .. } => {}
+            NextSegment::Missing if self.space.may_use_reserve(needed, &self.options) => {
+                self.space.use_reserve();
+                self.name_segment(RESERVE.to_string(), self.options.reserve_bytes);
+            }
+            NextSegment::Preparing { .. } | NextSegment::Missing => {}
         }
+    }
+
+    /// This file becomes the next segment.
+    fn name_segment(&mut self, from: String, bytes: u64) {
+        let to = segment::name(self.segment + 1);
+        let ticket = self.submit(Operation::Rename { from, to });
+        self.next_segment = NextSegment::Missing;
+        (self.segment, self.segment_bytes) = (self.segment + 1, bytes);
+        self.writing = Writing::Segment { ticket };
     }
 
     /// The new segment has its name: it begins with its header and the state of every group, so that no
     /// older segment is needed for them.
     fn open_segment(&mut self) {
         self.offset = 0;
-        let needed = self.groups.values().filter_map(GroupIndex::oldest_segment).min();
-        let oldest = needed.unwrap_or(self.segment).max(self.oldest_segment);
+        let oldest = self.oldest_needed();
         let (number, first_batch) = (self.segment, self.next_batch);
         let header = segment::Header { number, first_batch, oldest }.encode(&self.identity);
         let states = self.states();
         self.oldest_segment_needed = oldest;
         self.write_batch(Some(header), states);
-        self.prepare_segment(self.options.segment_bytes);
+        self.look_for_room();
+    }
+
+    /// The oldest segment with an entry that somebody needs.
+    fn oldest_needed(&self) -> u64 {
+        let needed = self.groups.values().filter_map(GroupIndex::oldest_segment).min();
+        needed.unwrap_or(self.segment).max(self.oldest_segment)
+    }
+
+    /// Whether a file is just becoming the next segment.
+    pub(crate) fn is_naming_segment(&self) -> bool {
+        matches!(self.writing, Writing::Segment { .. })
+    }
+
+    /// Whether segments could go that only the header of the next one may let go.
+    pub(crate) fn holds_back_segments(&self) -> bool {
+        self.oldest_needed() > self.oldest_segment_needed
+    }
+
+    /// Bytes of the current segment that nothing was written to and nothing that is queued needs.
+    pub(crate) fn segment_bytes_left(&self) -> u64 {
+        let queued: usize = self.queue.iter().map(|(_, _, record)| bytes_at_most(record)).sum();
+        self.segment_bytes.saturating_sub(self.offset).saturating_sub(queued as u64)
     }
 
     fn states(&self) -> Vec<GroupRecord> {
         self.groups.iter().map(|(group, index)| index.state(*group)).collect()
-    }
-
-    fn prepare_segment(&mut self, bytes: u64) {
-        let name = segment::prepared_name(self.segment + 1);
-        let bytes = bytes.max(self.options.segment_bytes);
-        let ticket = self.submit(Operation::Create { name, bytes });
-        self.next_segment = NextSegment::Preparing { ticket, bytes };
-    }
-
-    /// Nothing was written yet: without space nothing is lost, and space may come back.
-    fn segment_prepared(
-        &mut self,
-        bytes: u64,
-        result: io::Result<Bytes>,
-        out: &mut Vec<StorageEvent>,
-    ) {
-        match result {
-            Ok(_) => {
-                if self.patience > PATIENCE_MIN {
-                    out.push(StorageEvent::Room);
-                }
-                self.patience = PATIENCE_MIN;
-                self.next_segment = NextSegment::Ready { bytes };
-                self.write();
-            }
-            Err(error) => {
-                if self.patience == PATIENCE_MIN {
-                    out.push(StorageEvent::NoRoom { reason: error.to_string() });
-                }
-                self.next_segment = NextSegment::NoRoom { retry_at: self.now + self.patience };
-                self.patience = (self.patience * 2).min(PATIENCE_MAX);
-            }
-        }
-    }
-
-    fn ask_for_room(&mut self) {
-        if let NextSegment::NoRoom { retry_at } = self.next_segment
-            && retry_at <= self.now
-        {
-            self.prepare_segment(self.options.segment_bytes);
-        }
     }
 
     /// Removes the segments before the oldest that the header of the current one, which is durable, says is
@@ -546,6 +525,9 @@ impl<D: Disk> Storage<D> {
         for number in self.oldest_segment..self.oldest_segment_needed {
             let name = segment::name(number);
             self.submit(Operation::Remove { name });
+        }
+        if self.oldest_segment < self.oldest_segment_needed {
+            self.space.try_again_soon(self.now);
         }
         self.oldest_segment = self.oldest_segment_needed;
     }

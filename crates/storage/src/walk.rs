@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::batch::{self, Decoded, Kind};
 use crate::index::Location;
 use crate::segment;
+use crate::space::RESERVE;
 use crate::{Disk, FileInfo, Identity, OpenError};
 
 const READ_BYTES: usize = 4 << 20;
@@ -55,6 +56,8 @@ pub(crate) struct Extent {
     pub(crate) newest: u64,
     /// Number of the batch that comes next.
     pub(crate) next_batch: u64,
+    /// Size of the reserve, if it is there.
+    pub(crate) reserve_bytes: Option<u64>,
     /// Files that are no longer needed, or never were.
     pub(crate) leftovers: Vec<String>,
 }
@@ -86,7 +89,8 @@ fn headers<D: Disk>(
     let mut numbers = segment::numbers(files, segment::name);
     let prepared = segment::numbers(files, segment::prepared_name);
     let leftovers = prepared.iter().map(|number| segment::prepared_name(*number)).collect();
-    let mut extent = Extent { oldest: 1, newest: 0, next_batch: 1, leftovers };
+    let reserve_bytes = files.iter().find(|file| file.name == RESERVE).map(|file| file.bytes);
+    let mut extent = Extent { oldest: 1, newest: 0, next_batch: 1, reserve_bytes, leftovers };
     let begun = prepared.last().map_or(0, |number| number - 1);
     if begun > numbers.last().copied().unwrap_or(0) {
         return Err(OpenError::MissingSegment { file: segment::name(begun) });

@@ -207,8 +207,11 @@ impl Server {
         let certain = !(pending.tagged && pending.leader_failed);
         match reason {
             NotTaken::NoLeader | NotTaken::Transferring => pending.refused = true,
-            NotTaken::Busy | NotTaken::TooLarge if !certain => pending.refused = true,
+            NotTaken::Busy | NotTaken::TooLarge | NotTaken::NoRoom if !certain => {
+                pending.refused = true;
+            }
             NotTaken::Busy => self.give_up(id, Refusal::TooManyRequests, out),
+            NotTaken::NoRoom => self.give_up(id, Refusal::NoSpace, out),
             NotTaken::TooLarge => self.give_up(id, Refusal::RequestTooLarge, out),
         }
     }

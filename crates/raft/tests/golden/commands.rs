@@ -23,6 +23,7 @@
 //! double                      everything on its way arrives twice
 //! lose nI nJ                  nI sees its connection to nJ close
 //! hold nI / release nI        nI's disk makes nothing durable / does again
+//! room nI enough|little|reserve  what room nI's disk has for the log
 //! crash nI / restart nI       the process dies (nobody notices) / starts from its disk
 //! rot nI FIRST [LAST]         the data of these entries rots on the disk of nI, which is down
 //! forget nI FIRST             ... or all from this one on is lost, with all that was known of it
@@ -39,7 +40,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_contracts::{HardState, Input, LogIndex, NodeId, Process, RequestId, Term, Time};
+use quorate_contracts::{HardState, Input, LogIndex, NodeId, Process, RequestId, Room, Term, Time};
 use quorate_raft::{Lease, Members, Request, RoleName};
 
 use crate::cluster::{Cluster, Given, InFlight, Setting};
@@ -114,6 +115,7 @@ impl Runner {
             "double" => double(cluster),
             "lose" => lose(cluster, node(rest, 0)?, node(rest, 1)?),
             "hold" | "release" => hold(cluster, node(rest, 0)?, verb == "hold"),
+            "room" => room(cluster, node(rest, 0)?, rest.get(1).copied()),
             "crash" => cluster.crash(node(rest, 0)?),
             "restart" => restart(cluster, node(rest, 0)?),
             "rot" | "forget" | "revert" | "wipe" => spoil(cluster, verb, rest),
@@ -336,6 +338,19 @@ fn lose(cluster: &mut Cluster, id: NodeId, member: NodeId) -> Done {
 
 fn hold(cluster: &mut Cluster, id: NodeId, held: bool) -> Done {
     cluster.node_mut(id)?.disk.held = held;
+    cluster.work_locally();
+    Ok(())
+}
+
+fn room(cluster: &mut Cluster, id: NodeId, room: Option<&str>) -> Done {
+    let room = match room {
+        Some("enough") => Room::Enough,
+        Some("little") => Room::Little,
+        Some("reserve") => Room::Reserve,
+        _ => return Err("expected enough, little or reserve".to_string()),
+    };
+    cluster.raft(id)?;
+    cluster.step(id, Input::Room(room));
     cluster.work_locally();
     Ok(())
 }

@@ -112,6 +112,9 @@ pub(crate) fn of_message(message: &Message) -> String {
         Body::Accepted { matched, .. } => format!(" up to {matched}"),
         Body::Damaged { hint, .. } => format!(" behind {hint}"),
         Body::Reverted { last, .. } => format!(": {last} was acknowledged"),
+        Body::Full { matched, takes, .. } => {
+            format!(" up to {matched}{}", if *takes { "" } else { ", takes none" })
+        }
         Body::Rejected { prev, hint, .. } => format!(" {prev}, hint {hint}"),
         Body::InstallSnapshot { meta, offset, bytes, done, .. } => {
             let end = if *done { ", done" } else { "" };

@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::{GroupStatus, NodeStatus};
+use super::{GroupStatus, NodeStatus, RoomName};
 
 /// One text of all metrics.
 pub(super) fn text(status: &NodeStatus, mntr: &str) -> String {
@@ -18,6 +18,17 @@ pub(super) fn text(status: &NodeStatus, mntr: &str) -> String {
     metrics.counter("quorate_log_fdatasyncs_total", "fdatasyncs of the log", status.fdatasyncs);
     metrics.counter("quorate_log_entries_total", "entries written to the log", status.log_entries);
     metrics.counter("quorate_log_bytes_total", "bytes written to the log", status.log_bytes);
+    let full = status.room != RoomName::Enough;
+    metrics.gauge(
+        "quorate_disk_full",
+        "1 while writes are refused for want of room",
+        u8::from(full),
+    );
+    if let Some(free) = status.disk_free_bytes {
+        metrics.gauge("quorate_disk_free_bytes", "free space of the log's disk", free);
+    }
+    let room = status.log_room_bytes;
+    metrics.gauge("quorate_log_room_bytes", "space reserved for the log and not yet used", room);
     let packets = status.member_packets_sent;
     metrics.counter("quorate_member_packets_sent_total", "packets written to members", packets);
     groups(&mut metrics, &status.groups);

@@ -39,7 +39,7 @@ use crate::zookeeper::Arrival;
 pub use asking::ClusterStatus;
 pub(crate) use asking::Others;
 pub(crate) use backup::Backups;
-pub use status::{GroupStatus, KvStatus, NodeStatus};
+pub use status::{GroupStatus, KvStatus, NodeStatus, RoomName};
 
 /// Questions that may wait for the loop.
 const QUESTIONS_MAX: usize = 64;

@@ -1,6 +1,6 @@
 //! How a node is, for `GET /status`, `quorate status` and the metrics.
 
-use quorate_contracts::{GroupId, NodeId, Time};
+use quorate_contracts::{GroupId, NodeId, Room, Time};
 use quorate_raft::{FollowerView, Raft, RoleName, Status};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,12 @@ pub struct NodeStatus {
     pub log_entries: u64,
     /// Bytes written to the log since the start.
     pub log_bytes: u64,
+    /// What room there is for the log.
+    pub room: RoomName,
+    /// Free space of the log's disk in bytes, where the system tells.
+    pub disk_free_bytes: Option<u64>,
+    /// Space that the log has reserved and not written to.
+    pub log_room_bytes: u64,
     /// Packets written to other members since the start.
     pub member_packets_sent: u64,
     /// Milliseconds since its start.
@@ -72,6 +78,29 @@ pub struct NodeStatus {
     pub kv: KvStatus,
     /// Its Raft groups.
     pub groups: Vec<GroupStatus>,
+}
+
+/// What room there is for the log, in the words of `/status`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomName {
+    /// Enough.
+    #[default]
+    Enough,
+    /// New writes are refused.
+    Little,
+    /// The node takes no entries; it votes.
+    Reserve,
+}
+
+impl From<Room> for RoomName {
+    fn from(room: Room) -> Self {
+        match room {
+            Room::Enough => Self::Enough,
+            Room::Little => Self::Little,
+            Room::Reserve => Self::Reserve,
+        }
+    }
 }
 
 /// How a node's key/value store is.

@@ -21,6 +21,9 @@ const SECRET_BYTES_MIN: usize = 16;
 /// A request becomes one entry of the log, and entries travel between members whole.
 const KV_REQUEST_BYTES_MAX: usize = 16 << 20;
 
+/// Term and vote of all groups must fit, many times.
+const RESERVE_BYTES_MIN: u64 = 64 << 10;
+
 /// The file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -88,6 +91,11 @@ pub struct ServeConfig {
     pub hibernate_after_ms: u64,
     /// Size of a segment of the log.
     pub segment_bytes: u64,
+    /// Kept for term and vote when the disk is full. Writes are refused while less than one and a half times as much is
+    /// left of what the log has reserved, and no more is to be had.
+    pub log_reserve_bytes: u64,
+    /// The disk counts as full when the next segment would leave less than this free.
+    pub disk_free_bytes_min: u64,
     /// A snapshot is due after this much log.
     pub snapshot_log_bytes: u64,
     /// Host names under which the admin port may be asked, besides addresses and `localhost`.
@@ -183,6 +191,8 @@ impl Default for ServeConfig {
             election_timeout_max_ms: 2_000,
             hibernate_after_ms: 5_000,
             segment_bytes: 64 << 20,
+            log_reserve_bytes: 8 << 20,
+            disk_free_bytes_min: 64 << 20,
             snapshot_log_bytes: 64 << 20,
             admin_names: Vec::new(),
             kv_request_bytes_max: 3 << 19,
@@ -262,6 +272,9 @@ impl ServeConfig {
         }
         if self.container_check_ms == 0 {
             return invalid("`container_check_ms` must be above 0".to_string());
+        }
+        if self.log_reserve_bytes < RESERVE_BYTES_MIN {
+            return invalid(format!("`log_reserve_bytes` must be {RESERVE_BYTES_MIN} or more"));
         }
         if self.session_timeout_min_ms > self.session_timeout_max_ms {
             return invalid("`session_timeout_min_ms` is above `session_timeout_max_ms`".into());

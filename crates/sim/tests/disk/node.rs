@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_contracts::{
     ClusterId, Entry, EntryId, EntryKind, GroupId, HardState, Incarnation, LogIndex, NodeId,
-    Random, Record, Recovered, SnapshotInput, SnapshotMeta, SnapshotOutput, Term, Time, WriteMark,
+    Random, Record, Recovered, Room, SnapshotInput, SnapshotMeta, SnapshotOutput, Term, Time,
+    WriteMark,
 };
 use quorate_sim::{DiskFaults, Lane, SimDisk};
 use quorate_storage::{Identity, OpenError, Storage, StorageEvent, StorageOptions};
@@ -22,6 +23,8 @@ pub(crate) const OPTIONS: StorageOptions = StorageOptions {
     tail_bytes: 1 << 20,
     idle: Duration::from_millis(100),
     snapshot_bytes_per_second: u64::MAX,
+    reserve_bytes: 0,
+    free_bytes_min: 0,
     alone: false,
 };
 
@@ -75,19 +78,27 @@ pub(crate) struct Node {
     pub(crate) histories: BTreeMap<GroupId, History>,
     pub(crate) events: Vec<StorageEvent>,
     pub(crate) now: Time,
+    /// What room it was told of.
+    pub(crate) room: Room,
+    options: StorageOptions,
     /// Snapshots that wait for their next step, by group.
     taking: BTreeMap<GroupId, EntryId>,
 }
 
 impl Node {
     pub(crate) fn new(faults: DiskFaults, seed: u64) -> Self {
+        Self::with(faults, seed, OPTIONS)
+    }
+
+    pub(crate) fn with(faults: DiskFaults, seed: u64, options: StorageOptions) -> Self {
         let disk = SimDisk::new(faults, Random::new(seed));
         let (storage, found) =
-            Storage::open(disk.clone(), IDENTITY, OPTIONS).expect("an empty disk opens");
+            Storage::open(disk.clone(), IDENTITY, options).expect("an empty disk opens");
         assert!(found.is_empty());
         let histories = GROUPS.into_iter().map(|group| (group, History::default())).collect();
         let (events, taking) = (Vec::new(), BTreeMap::new());
-        Self { disk, storage, histories, events, now: Time::ZERO, taking }
+        let (now, room) = (Time::ZERO, Room::Enough);
+        Self { disk, storage, options, histories, events, now, room, taking }
     }
 
     /// Gives the storage a record.
@@ -193,6 +204,7 @@ impl Node {
                 StorageEvent::Persisted { group, mark } => {
                     self.histories.entry(group).or_default().vouched = mark;
                 }
+                StorageEvent::Room { room, .. } => self.room = room,
                 StorageEvent::Snapshot { group, news: SnapshotInput::Finished { meta, .. } } => {
                     self.taking.remove(&group);
                     self.histories.entry(group).or_default().snapshot = meta.last;
@@ -208,24 +220,19 @@ impl Node {
     /// The node starts on this disk: everything that was vouched for must be there, as part of what it was
     /// given.
     pub(crate) fn start(self, disk: SimDisk) -> Result<Self, OpenError> {
-        let (storage, found) = Storage::open(disk.clone(), IDENTITY, OPTIONS)?;
-        let mut histories = self.histories;
-        for (group, history) in &mut histories {
-            history.check(*group, &found.get(group).cloned().unwrap_or_default());
-        }
-        let (events, taking) = (Vec::new(), BTreeMap::new());
-        Ok(Self { disk, storage, histories, events, now: self.now, taking })
+        self.twin(disk)
     }
 
     /// The same node, to be started on several disks.
     pub(crate) fn twin(&self, disk: SimDisk) -> Result<Self, OpenError> {
-        let (storage, found) = Storage::open(disk.clone(), IDENTITY, OPTIONS)?;
+        let (storage, found) = Storage::open(disk.clone(), IDENTITY, self.options)?;
         let mut histories = self.histories.clone();
         for (group, history) in &mut histories {
             history.check(*group, &found.get(group).cloned().unwrap_or_default());
         }
         let (events, taking) = (Vec::new(), BTreeMap::new());
-        Ok(Self { disk, storage, histories, events, now: self.now, taking })
+        let (now, room, options) = (self.now, Room::Enough, self.options);
+        Ok(Self { disk, storage, options, histories, events, now, room, taking })
     }
 }
 

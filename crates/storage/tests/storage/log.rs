@@ -158,13 +158,19 @@ fn no_space_for_the_next_segment_is_waited_out() {
         }
     }
     assert_eq!(tries, [0, 100, 300, 700, 1_500]);
-    let told = bench.events.iter().filter(|e| matches!(e, StorageEvent::NoRoom { .. })).count();
+    let told = bench
+        .events
+        .iter()
+        .filter(|e| matches!(e, StorageEvent::Room { lack: Some(_), .. }))
+        .count();
     assert_eq!((told, bench.durable(G1)), (1, 0));
     let retry_at = bench.storage.deadline().expect("it tries again");
     bench.flush_at(retry_at);
     bench.settle();
     assert_eq!(bench.durable(G1), 1, "the same record, once there is space");
-    assert!(bench.events.iter().any(|event| matches!(event, StorageEvent::Room)));
+    assert!(
+        bench.events.iter().any(|event| matches!(event, StorageEvent::Room { lack: None, .. }))
+    );
 }
 
 /// RAFT-15: a rename that failed may or may not be on the disk: nothing is tried again.

@@ -2,5 +2,6 @@
 
 mod log;
 mod restarts;
+mod room;
 mod snapshots;
 mod support;

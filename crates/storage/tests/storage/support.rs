@@ -1,6 +1,6 @@
 //! A disk in memory that can die in the middle of a write, fail, and rot.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Cursor, Read};
 use std::rc::Rc;
@@ -29,21 +29,26 @@ pub(crate) const LARGE: StorageOptions = StorageOptions {
     tail_bytes: 1 << 20,
     idle: Duration::from_millis(100),
     snapshot_bytes_per_second: u64::MAX,
+    reserve_bytes: 0,
+    free_bytes_min: 0,
     alone: false,
 };
 
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Files, and the operations that were submitted and not carried out yet. Clones share both.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct TestDisk {
     pub(crate) files: Rc<RefCell<Files>>,
+    /// What it says is free.
+    pub(crate) free: Rc<Cell<u64>>,
     queue: Rc<RefCell<VecDeque<(Ticket, Operation)>>>,
 }
 
 impl TestDisk {
     pub(crate) fn with(files: Files) -> Self {
-        Self { files: Rc::new(RefCell::new(files)), ..Self::default() }
+        let files = Rc::new(RefCell::new(files));
+        Self { files, free: Rc::new(Cell::new(u64::MAX)), queue: Rc::default() }
     }
 
     /// What a restart would find.
@@ -95,6 +100,10 @@ impl Disk for TestDisk {
             bytes: file.len() as u64,
         };
         Ok(files.iter().map(info).collect())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.free.get())
     }
 
     fn read_at(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use quorate_contracts::{RequestId, ServiceOutput, Time};
 
-use super::connection::PendingWrite;
+use super::connection::{Connection, PendingWrite};
 use super::statistics::LastRequest;
 use super::{ConnectionId, Outputs, PROBE_AGAIN, Server};
 use crate::command::{ErrorCode, Event, OpReply, Outcome};
@@ -112,11 +112,20 @@ impl Server {
     }
 
     fn take_write(&mut self, connection: ConnectionId, id: RequestId) -> Option<Box<PendingWrite>> {
+        self.take_waiting(connection, |known| known.take_write(id))
+    }
+
+    /// Takes something of what waits on a connection.
+    pub(super) fn take_waiting<T>(
+        &mut self,
+        connection: ConnectionId,
+        take: impl FnOnce(&mut Connection) -> Option<T>,
+    ) -> Option<T> {
         let known = self.connections.get_mut(&connection)?;
         let before = known.waiting_bytes;
-        let write = known.take_write(id);
+        let taken = take(known);
         self.waiting_bytes -= before - known.waiting_bytes;
-        write
+        taken
     }
 
     /// Counts a request that is answered.
@@ -176,11 +185,7 @@ impl Server {
     }
 
     fn take_read(&mut self, connection: ConnectionId) -> Option<(Bytes, Time)> {
-        let known = self.connections.get_mut(&connection)?;
-        let before = known.waiting_bytes;
-        let read = known.take_read();
-        self.waiting_bytes -= before - known.waiting_bytes;
-        read
+        self.take_waiting(connection, Connection::take_read)
     }
 
     /// The session is not this connection's any more.

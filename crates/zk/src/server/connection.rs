@@ -107,6 +107,8 @@ pub(super) struct PendingWrite {
     pub(super) opcodes: Vec<i32>,
     pub(super) proposal: Proposal,
     pub(super) proposed: Time,
+    /// It was proposed more than once: a refusal of one copy says nothing of the others.
+    pub(super) again: bool,
     pub(super) arrived: Time,
 }
 
@@ -290,7 +292,7 @@ impl Connection {
         }
         for waiting in &mut self.waiting {
             if let Waiting::Write(write) = waiting {
-                write.proposed = now;
+                (write.proposed, write.again) = (now, true);
             }
         }
     }
@@ -314,6 +316,27 @@ impl Connection {
                 self.put_back(other);
                 None
             }
+        }
+    }
+
+    /// Takes back a write that no other server ever saw, and its number; if nothing else waits.
+    pub(super) fn take_back(&mut self, id: RequestId) -> Option<Box<PendingWrite>> {
+        let alone = self.waiting.len() == 1 && !self.held;
+        let Some(Waiting::Write(write)) = self.waiting.front().filter(|_| alone) else {
+            return None;
+        };
+        if write.again || write.proposal.id() != id {
+            return None;
+        }
+        self.next_sequence -= 1;
+        self.take_write(id)
+    }
+
+    /// When the oldest write that waits came.
+    pub(super) fn waits_since(&self) -> Option<Time> {
+        match self.waiting.front() {
+            Some(Waiting::Write(write)) => Some(write.arrived),
+            _ => None,
         }
     }
 

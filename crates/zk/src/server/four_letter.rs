@@ -25,6 +25,8 @@ pub struct HostFacts {
     pub environment: Vec<(String, String)>,
     /// Members that vote.
     pub voters: usize,
+    /// This server's disk is full: if it leads, writes are refused.
+    pub disk_full: bool,
 }
 
 impl Server {
@@ -147,6 +149,7 @@ impl Server {
         line("uptime", &self.host.uptime_ms);
         line("open_file_descriptor_count", &self.host.open_files);
         line("max_file_descriptor_count", &self.host.open_files_max);
+        line("disk_full", &u8::from(self.host.disk_full));
         line("quorum_size", &self.host.voters);
         if self.leads() {
             let followers = self.host.voters.saturating_sub(1);

@@ -7,6 +7,7 @@
 //! | `requests` | a packet becomes a proposal, a read or an answer |
 //! | `applied` | outcomes become replies, events become notifications |
 //! | `reads` | answers from the local tree |
+//! | `no_room` | what is refused while the leader's disk is full |
 //! | `reconfig` | clients change the servers, by way of the driver |
 //! | `read_only` | what is left for clients while there is no quorum |
 //! | `watches` | who watches what |
@@ -28,6 +29,7 @@ mod four_letter;
 mod handshake;
 mod liveness;
 mod messages;
+mod no_room;
 mod read_only;
 mod reads;
 mod reconfig;
@@ -43,7 +45,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_contracts::{NodeId, Proposal, RequestId, Service, ServiceInput, ServiceOutput, Time};
+use quorate_contracts::{
+    NodeId, Proposal, Refusal, RequestId, Service, ServiceInput, ServiceOutput, Time,
+};
 
 use crate::command::{Body, Command, ErrorCode, Identity, SessionId};
 use crate::ensemble::{Reconfiguration, config_version};
@@ -460,10 +464,19 @@ impl Server {
     }
 
     /// A proposal did not get into the log: those that would follow it wait, so that no gap arises (ZK-6).
-    fn refused(&mut self, id: RequestId) {
-        if let Some(connection) = self.pending.get(&id).copied() {
-            self.with(connection, |c| c.held = true);
+    fn refused(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        reason: Refusal,
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        let Some(connection) = self.pending.get(&id).copied() else { return };
+        if reason == Refusal::NoRoom {
+            return self.no_room(now, connection, id, tree, out);
         }
+        self.with(connection, |c| c.held = true);
     }
 
     /// Proposes to remove what goes by itself. What is left over has its turn with the next tick.
@@ -541,6 +554,10 @@ impl Service for Server {
     type Request = ClientRequest;
     type Reply = ClientReply;
 
+    fn is_vital(command: &[u8]) -> bool {
+        no_room::is_vital(command)
+    }
+
     fn deadline(&self) -> Option<(Time, &'static str)> {
         Some((self.tick_at, "who has gone silent?"))
     }
@@ -561,7 +578,7 @@ impl Service for Server {
                 self.close_all(out);
                 self.watch_over_sessions(tree);
             }
-            ServiceInput::Refused { id, .. } => self.refused(id),
+            ServiceInput::Refused { id, reason } => self.refused(now, id, reason, tree, out),
             ServiceInput::ReadReady { id } => self.read_ready(now, id, tree, out),
             ServiceInput::ReadRefused { id, .. } => self.refused_barriers.push(id),
             ServiceInput::Members { voters, learners, .. } => {

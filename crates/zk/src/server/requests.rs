@@ -132,7 +132,8 @@ impl Server {
         if self.connections.get_mut(&connection).is_some_and(Connection::may_propose) {
             out.push(ServiceOutput::Propose(proposal.clone()));
         }
-        let write = PendingWrite { header, opcodes, proposal, proposed: now, arrived: now };
+        let write =
+            PendingWrite { header, opcodes, proposal, proposed: now, again: false, arrived: now };
         self.wait(connection, Waiting::Write(Box::new(write)));
     }
 

@@ -224,8 +224,13 @@ impl Bench {
 
     /// The leader does not take a proposal, and says so.
     pub(crate) fn refuse(&mut self, nth: usize) {
+        self.refuse_for(nth, Refusal::Busy);
+    }
+
+    /// ... for this reason.
+    pub(crate) fn refuse_for(&mut self, nth: usize, reason: Refusal) {
         let proposal = self.proposed.remove(nth);
-        let (id, reason) = (proposal.id(), Refusal::Busy);
+        let id = proposal.id();
         self.step(proposal.origin().0 as usize - 1, ServiceInput::Refused { id, reason });
     }
 

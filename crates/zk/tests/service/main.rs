@@ -3,6 +3,7 @@
 mod access;
 mod bench;
 mod ensemble;
+mod full_disk;
 mod fuzz;
 mod linearizable;
 mod order;
