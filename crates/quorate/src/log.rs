@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use quorate_server::{DataDir, RealDisk};
-use quorate_storage::{GroupReport, Identity, Inspection, Problem, SegmentReport, inspect};
+use quorate_server::{DataDir, DataDirError, RealDisk};
+use quorate_storage::{GroupReport, Identity, Inspection, Problem, SegmentReport, Start, inspect};
 use serde_json::{Value, json};
 
 use crate::failure::{Done, Failure, Kind, tell};
@@ -76,13 +76,39 @@ impl Target {
 
 fn read(dir: &Path) -> Result<(Identity, Inspection), Failure> {
     let what = format!("look into {}", dir.display());
-    let identity = DataDir::identity_of(dir).map_err(|error| explain_data_dir(&what, error))?;
+    let identity = DataDir::identity_of(dir).map_err(|error| explain(dir, &what, error))?;
     let failed = |error: &dyn std::fmt::Display| {
         Failure::new(Kind::Data, &what, error, "is the directory readable?")
     };
     let disk = RealDisk::new(&DataDir::log_of(dir), |_| {}).map_err(|error| failed(&error))?;
     let found = inspect(&disk, &identity).map_err(|error| failed(&error))?;
     Ok((identity, found))
+}
+
+/// What somebody most likely took for a node's data directory.
+fn explain(dir: &Path, what: &str, error: DataDirError) -> Failure {
+    let parent = dir.parent().filter(|parent| DataDir::is_formatted(parent));
+    let help = if !dir.exists() {
+        "is the path right? it is the `data_dir` of a node's configuration, or DIR/n1 of `quorate up --dir DIR`".into()
+    } else if dir.join("cluster.json").exists() {
+        let node = dir.join("n1");
+        format!(
+            "it is the directory of a whole cluster: each node has one of its own in it, as {}",
+            node.display()
+        )
+    } else if let Some(parent) = parent {
+        format!("it is a part of one: try {}", parent.display())
+    } else if dir.join("version-2").exists() {
+        "it looks like the `dataDir` of Apache ZooKeeper: `quorate import` reads those".into()
+    } else if dir.join("member").join("wal").exists() {
+        "it looks like a data directory of etcd, which is not read".into()
+    } else {
+        return explain_data_dir(what, error);
+    };
+    match error {
+        DataDirError::NotFormatted { .. } => Failure::new(Kind::Config, what, error, help),
+        error => explain_data_dir(what, error),
+    }
 }
 
 fn verdict(target: &Target, found: &Inspection) -> Result<Done, Failure> {
@@ -99,8 +125,7 @@ fn verdict(target: &Target, found: &Inspection) -> Result<Done, Failure> {
         return Ok(Done::Yes);
     }
     let causes: Vec<String> = found.problems.iter().map(describe_problem).collect();
-    let help = "the other members still hold what is lost here; nothing was changed; the way out is in \
-                docs/storage.md, \"A damaged segment\"";
+    let help = format!("{}; nothing was changed here", describe_start(&found.start));
     let what = format!("vouch for {}", target.dir.display());
     Err(Failure::new(Kind::Data, what, causes.join("\n         "), help))
 }
@@ -137,10 +162,27 @@ fn as_text(dir: &Path, identity: Identity, found: &Inspection) -> String {
     }
     lines.push(match found.problems.len() {
         0 => "\nno damage".to_string(),
+        1 => "\n1 problem".to_string(),
         problems => format!("\n{problems} problems"),
     });
     lines.extend(found.problems.iter().map(|problem| format!("  {}", describe_problem(problem))));
+    if !found.problems.is_empty() {
+        lines.push(describe_start(&found.start));
+    }
     lines.join("\n")
+}
+
+/// What would come of it, and what to do.
+fn describe_start(start: &Start) -> String {
+    match start {
+        Start::Whole => "nothing is lost by it: it was replaced since, or a snapshot stands for it; the node may start".to_string(),
+        Start::Mends => "start the node while the others serve: it gets back from them what is lost, and does not lead before that; \
+                         a node alone refuses"
+            .to_string(),
+        Start::Refuses(_) => "the node would refuse to start; the other members still hold what is lost here, and the way out \
+                              is in docs/storage.md, \"A damaged segment\""
+            .to_string(),
+    }
 }
 
 fn describe_segment(segment: &SegmentReport) -> String {
@@ -231,5 +273,15 @@ fn as_json(identity: Identity, found: &Inspection) -> Value {
         "snapshots": found.snapshots.iter().map(snapshot).collect::<Vec<_>>(),
         "leftovers": found.leftovers,
         "problems": found.problems.iter().map(problem).collect::<Vec<_>>(),
+        "whole": found.problems.is_empty(),
+        "start": match &found.start {
+            Start::Whole => "whole",
+            Start::Mends => "mends",
+            Start::Refuses(_) => "refuses",
+        },
+        "refusal": match &found.start {
+            Start::Refuses(why) => Some(why),
+            Start::Whole | Start::Mends => None,
+        },
     })
 }

@@ -109,7 +109,10 @@ fn damage_is_named_with_file_byte_entry_and_the_way_out() {
     let batch = at / 64 * 64;
     let near = |byte: usize| text.contains(&format!("000001.log, byte {byte}"));
     assert!((0..4).any(|back| near(batch - 64 * back)), "{text}");
-    assert!(text.contains("entry 2@4") && text.contains("docs/storage.md"), "{text}");
+    assert!(
+        text.contains("entry 2@4") && text.contains("start the node while the others serve"),
+        "{text}"
+    );
     assert!(stdout(&written.quorate("inspect")).contains("the data of 2@4 is damaged"));
     assert_eq!(before, std::fs::read(written.segment()).expect("the segment reads"));
 }
@@ -121,4 +124,69 @@ fn a_directory_that_is_none_is_said_to_be_none() {
         .output()
         .expect("the binary runs");
     assert_eq!(output.status.code(), Some(78), "{output:?}");
+}
+
+/// A start that would refuse is said to, with the way out; a torn tail is no damage; `--json` says the same.
+#[test]
+fn it_says_what_a_start_would_do() {
+    let written = Written::new("start");
+    let whole = std::fs::read(written.segment()).expect("the segment reads");
+    let json = |written: &Written| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let output = command.args(["log", "verify", "--json"]).arg(&written.0).output();
+        let output = output.expect("the binary runs");
+        let value: serde_json::Value =
+            serde_json::from_slice(&output.stdout).expect("it is JSON, whatever is wrong");
+        (output.status.code(), value["whole"].clone(), value["start"].clone())
+    };
+    assert_eq!(json(&written), (Some(0), true.into(), "whole".into()));
+
+    let end = whole.iter().rposition(|byte| *byte != 0).expect("it was written to");
+    let mut torn = whole.clone();
+    torn[end - 3..].fill(0);
+    std::fs::write(written.segment(), torn).expect("the segment can be written");
+    assert_eq!(json(&written), (Some(0), true.into(), "whole".into()));
+    let text = stdout(&written.quorate("inspect"));
+    assert!(text.contains("torn by a crash") && text.contains("no damage"), "{text}");
+
+    std::fs::write(written.segment(), &whole).expect("the segment can be written");
+    written.damage("set x=1");
+    assert_eq!(json(&written), (Some(74), false.into(), "mends".into()));
+
+    let mut bad = whole;
+    bad[20] ^= 1;
+    std::fs::write(written.segment(), bad).expect("the segment can be written");
+    assert_eq!(json(&written), (Some(74), false.into(), "refuses".into()));
+    let refused = written.quorate("verify");
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(text.contains("would refuse to start") && text.contains("docs/storage.md"), "{text}");
+}
+
+/// What people take for a data directory: each is told what it is, and what to try.
+#[test]
+fn directories_that_are_none_are_told_apart() {
+    let written = Written::new("foreign");
+    let dir = written.0.with_extension("others");
+    let told = |path: &Path| {
+        let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(["log", "inspect"])
+            .arg(path)
+            .output()
+            .expect("the binary runs");
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (inside, word) in [
+        ("cluster.json", "a whole cluster"),
+        ("version-2", "quorate import"),
+        ("member/wal", "etcd"),
+    ] {
+        let one = dir.join(word.replace(' ', "-"));
+        std::fs::create_dir_all(one.join(inside)).expect("a directory can be made");
+        let text = told(&one);
+        assert!(text.contains(word), "{text}");
+    }
+    assert!(told(&written.0.join("log")).contains("a part of one"));
+    assert!(told(Path::new("/nonexistent/quorate")).contains("is the path right?"));
+    std::fs::remove_dir_all(dir).expect("it can be removed");
 }

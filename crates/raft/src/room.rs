@@ -9,7 +9,8 @@
 //!                                                  votes and answers, for which the reserve is
 //! ```
 //!
-//! Leaders stop before followers do: where all disks fill up at once, what was proposed still gets through, and so does
+//! A leader with room refuses in the same way when a majority has no more than little, or the reserve: what it takes would wait.
+//! So leaders stop before followers do: where all disks fill up, what was proposed still gets through, and so does
 //! the first entry of a new leader, without which nobody could read.
 //!
 //! Everything ends by itself: the storage says when there is room again, and the next heartbeat's answer tells the leader.
@@ -41,6 +42,21 @@ impl Raft {
         if let Role::Leader(leader) = &mut self.role {
             leader.stir();
         }
+    }
+
+    /// What room there is for what a leader proposes: on its own disk, and on those of a majority, without which it would
+    /// wait.
+    pub(crate) fn room_to_commit(&self) -> Room {
+        let Role::Leader(leader) = &self.role else { return self.room };
+        if leader.progress.values().all(|progress| progress.disk == Room::Enough) {
+            return self.room;
+        }
+        let room = |node: NodeId| match leader.progress.get(&node) {
+            Some(progress) => progress.disk,
+            None if node == self.config.node => self.room,
+            None => Room::Enough,
+        };
+        self.room.min(self.membership().quorum_value(room))
     }
 
     /// What of these entries a follower takes: on a reserve, none. The leader sends them again.
@@ -134,7 +150,7 @@ impl<S: Service> Replica<S> {
     }
 
     fn lets_through(&self, command: &[u8]) -> bool {
-        self.raft.room() == Room::Little && S::is_vital(command)
+        self.raft.room_to_commit() == Room::Little && S::is_vital(command)
     }
 
     /// Of forwarded proposals that a leader refuses, takes those that clients need to go on reading; gives back the

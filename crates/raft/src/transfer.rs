@@ -135,7 +135,7 @@ impl Raft {
     pub(crate) fn refuses_proposals(&self) -> Option<Refusal> {
         match &self.role {
             Role::Leader(leader) if leader.transfer.is_some() => Some(Refusal::Transferring),
-            Role::Leader(_) if self.room < Room::Enough => Some(Refusal::NoRoom),
+            Role::Leader(_) if self.room_to_commit() < Room::Enough => Some(Refusal::NoRoom),
             Role::Leader(_) if self.uncommitted_bytes() > self.config.limits.uncommitted_bytes => {
                 Some(Refusal::Busy)
             }

@@ -196,6 +196,80 @@ fn a_server_without_a_segment_refuses_to_start() {
     assert_eq!(world.leader(), Some(leader));
 }
 
+/// A server whose log begins with a snapshot, and the snapshot's file.
+fn with_a_snapshot() -> (World<Clerk>, NodeId, NodeId, String) {
+    let limits = Limits { snapshot_log_bytes: 500, trailing_entries: 2, ..Limits::default() };
+    let mut world = cluster(7, limits);
+    run(&mut world, 3_000);
+    let leader = world.leader().expect("somebody was elected");
+    for value in FIRST_VALUE..FIRST_VALUE + VALUES {
+        world.request(leader, Ask::Write(value)).expect("no property is violated");
+        run(&mut world, 50);
+    }
+    run(&mut world, 1_000);
+    let rotten = world.ids().into_iter().find(|id| *id != leader).expect("there are others");
+    let files = world.disk(rotten).expect("it has a disk").list().expect("it lists");
+    let file = files.into_iter().find(|file| file.name.ends_with(".snap")).expect("one is due");
+    (world, leader, rotten, file.name)
+}
+
+/// RAFT-16, RAFT-20: a follower's snapshot rots, in its header or in its content. It starts without it, gives no vote, shows
+/// nobody what it does not have, and gets the state from its leader.
+#[test]
+fn a_rotten_snapshot_comes_back_from_the_leader() {
+    for byte in [20, 150] {
+        let (mut world, leader, rotten, file) = with_a_snapshot();
+        world.crash(rotten, true);
+        assert!(world.disk(rotten).expect("it has a disk").rot(&file, byte, 3));
+        world.restart(rotten);
+        assert!(!is_whole(&world, rotten) && values(&world, rotten).is_empty());
+        // Without the leader there is no majority that may vote.
+        world.crash(leader, true);
+        for _ in 0..300 {
+            run(&mut world, 10);
+            assert_eq!(
+                world.leader(),
+                None,
+                "byte {byte}: somebody was elected by a server without its state"
+            );
+        }
+        world.restart(leader);
+        run_until_whole(&mut world, rotten);
+        assert_all_agree(&mut world);
+        world.crash(rotten, true);
+        world.restart(rotten);
+        assert!(is_whole(&world, rotten), "what came back was written durably");
+        assert_all_agree(&mut world);
+    }
+}
+
+/// Alone, there is nobody to get it from: it refuses to start, and names the file.
+#[test]
+fn a_server_alone_refuses_a_rotten_snapshot() {
+    let mut disk = DiskOptions::default();
+    disk.storage.alone = true;
+    let limits = Limits { snapshot_log_bytes: 500, trailing_entries: 2, ..Limits::default() };
+    let options = WorldOptions { nodes: 1, disk: Some(disk), limits, ..WorldOptions::default() };
+    let mut world: World<Clerk> =
+        World::new(1, options, |node, seed| (Ledger::default(), Clerk::new(node, seed)));
+    run(&mut world, 3_000);
+    for value in FIRST_VALUE..FIRST_VALUE + VALUES {
+        world.request(NodeId(1), Ask::Write(value)).expect("no property is violated");
+        run(&mut world, 50);
+    }
+    world.crash(NodeId(1), true);
+    let disk = world.disk(NodeId(1)).expect("it has a disk");
+    let files = disk.list().expect("it lists");
+    // An older one, whose removal the crash undid, may be there as well.
+    let finished = files.into_iter().filter(|file| file.name.ends_with(".snap"));
+    let newest = finished.max_by_key(|file| (file.name.len(), file.name.clone()));
+    let file = newest.expect("one is due");
+    assert!(disk.rot(&file.name, file.bytes - 40, 1));
+    world.restart(NodeId(1));
+    let why = world.refusal(NodeId(1)).expect("it says why");
+    assert!(why.starts_with(&file.name) && why.contains("no other member"), "{why}");
+}
+
 /// Servers die and come back on disks that forget, reorder and tear: every value that a client was told of is there in
 /// the end, everywhere.
 #[test]

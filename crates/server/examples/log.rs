@@ -1,5 +1,5 @@
 //! How fast the log is: 64 KiB records, one after the other, against the same blocks written to a plain file that was
-//! reserved in the same way, in turn; and how long 1 GiB takes to open.
+//! reserved in the same way, in turn; and how long 1 GiB takes to open, and how much memory.
 //!
 //! `cargo run --release -p quorate-server --example log -- DIR [SECONDS [ROUNDS]]`
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the real world")]
@@ -9,6 +9,7 @@ use std::error::Error;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,9 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let directory = arguments.next().ok_or("give a directory to write to")?;
+    if directory == "--open" {
+        return open_once(Path::new(&arguments.next().ok_or("give a directory to open")?));
+    }
     let seconds = arguments.next().map_or(Ok(3), |text| text.parse())?;
     let rounds = arguments.next().map_or(Ok(4), |text| text.parse())?;
     let directory = Path::new(&directory).join(format!("log-bench-{}", std::process::id()));
@@ -144,11 +148,23 @@ fn open_time(directory: &Path) -> Outcome<()> {
         writer.write_many(&Bytes::from_static(&[7; 256]), 3_800)?;
     }
     drop(writer);
+    // Each in a process of its own, whose memory is this alone.
     for _ in 0..3 {
-        let start = Instant::now();
-        let writer = Writer::open(directory)?;
-        println!("1 GiB of 256 B entries opened in {:.3} s", start.elapsed().as_secs_f64());
-        drop(writer);
+        let mut once = Command::new(std::env::current_exe()?);
+        if !once.arg("--open").arg(directory).status()?.success() {
+            return Err("the log does not open".into());
+        }
     }
+    Ok(())
+}
+
+fn open_once(directory: &Path) -> Outcome<()> {
+    let start = Instant::now();
+    let writer = Writer::open(directory)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("unknown");
+    println!("1 GiB of 256 B entries opened in {seconds:.3} s, peak memory {}", peak.trim());
+    drop(writer);
     Ok(())
 }

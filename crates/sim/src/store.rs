@@ -141,6 +141,7 @@ impl MemoryStore {
         assert!(found.mark >= self.mark, "{} was vouched for, not found", self.mark);
         self.vouched(found.mark);
         self.queued.clear();
+        self.snapshot = None;
         if let Some((meta, _)) = &found.snapshot {
             self.snapshot_is(meta.clone());
         }

@@ -232,6 +232,11 @@ impl GroupIndex {
         Some(EntryId::new(index, self.term_starts[after - 1].term))
     }
 
+    /// Whether everything that was vouched for is there.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.lost.is_none()
+    }
+
     /// Whether the log holds this very entry, or begins right after it.
     pub(crate) fn holds(&self, id: EntryId) -> bool {
         self.id_at(id.index) == Some(id)

@@ -3,8 +3,9 @@
 
 use quorate_contracts::{EntryId, GroupId, HardState, LogIndex, WriteMark};
 
+use crate::index::GroupIndex;
 use crate::recovery::Scan;
-use crate::walk::{Damage, Step, walk};
+use crate::walk::{Damage, Extent, Step, walk};
 use crate::{Disk, FileInfo, Identity, OpenError, segment, snapshot};
 
 /// What a directory holds.
@@ -20,6 +21,20 @@ pub struct Inspection {
     pub leftovers: Vec<String>,
     /// What is damaged or missing.
     pub problems: Vec<Problem>,
+    /// What a node that starts with it would do.
+    pub start: Start,
+}
+
+/// What a node that starts with a directory would do.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Start {
+    /// Everything that it ever vouched for is there.
+    #[default]
+    Whole,
+    /// It starts, and gets from the other members what is lost; alone, it refuses.
+    Mends,
+    /// It refuses to start.
+    Refuses(String),
 }
 
 /// A segment.
@@ -105,6 +120,7 @@ pub fn inspect<D: Disk>(disk: &D, identity: &Identity) -> Result<Inspection, Ope
         found.meet(&step);
         scan.take(step);
     });
+    found.start = start(disk, identity, &files, &walked, scan.clone());
     match walked {
         Ok(extent) => found.leftovers.extend(extent.leftovers),
         Err(error) => found.problems.push(error.into()),
@@ -113,6 +129,24 @@ pub fn inspect<D: Disk>(disk: &D, identity: &Identity) -> Result<Inspection, Ope
     found.problems.extend(scan.damage.into_iter().map(Problem::from));
     found.snapshots(disk, identity, &files);
     Ok(found)
+}
+
+/// What recovery makes of what was read.
+fn start<D: Disk>(
+    disk: &D,
+    identity: &Identity,
+    files: &[FileInfo],
+    walked: &Result<Extent, OpenError>,
+    mut scan: Scan,
+) -> Start {
+    if let Err(error) = walked {
+        return Start::Refuses(error.to_string());
+    }
+    match scan.judge(disk, identity, files) {
+        Err(error) => Start::Refuses(error.to_string()),
+        Ok(_) if scan.groups.values().all(GroupIndex::is_whole) => Start::Whole,
+        Ok(_) => Start::Mends,
+    }
 }
 
 impl Inspection {
@@ -167,7 +201,7 @@ impl Inspection {
 }
 
 fn groups(scan: &Scan) -> Vec<GroupReport> {
-    let report = |(group, index): (&GroupId, &crate::index::GroupIndex)| GroupReport {
+    let report = |(group, index): (&GroupId, &GroupIndex)| GroupReport {
         group: *group,
         hard_state: index.hard_state,
         mark: index.mark,

@@ -29,7 +29,7 @@ mod walk;
 
 pub use disk::{Completion, Disk, FileInfo, Operation, Ticket};
 pub use inspect::{
-    GroupReport, Inspection, Problem, SegmentReport, SnapshotReport, TornReport, inspect,
+    GroupReport, Inspection, Problem, SegmentReport, SnapshotReport, Start, TornReport, inspect,
 };
 pub use recovery::OpenError;
 pub use snapshot::{SnapshotFile, finished_name};

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use bytes::Bytes;
-use quorate_contracts::{Entry, GroupId, LogIndex, Recovered};
+use quorate_contracts::{Entry, EntryId, GroupId, LogIndex, Recovered};
 use thiserror::Error;
 
 use crate::batch::{self, Decoded, GroupRecord, Header};
 use crate::index::{GroupIndex, Location};
-use crate::snapshot::Snapshots;
+use crate::snapshot::{DamagedFile, Snapshots};
 use crate::walk::{Damage, Step, walk};
-use crate::{Disk, Identity, Storage, StorageOptions, segment};
+use crate::{Disk, FileInfo, Identity, Storage, StorageOptions, segment};
 
 /// Why a directory cannot be opened. Nothing was changed.
 #[derive(Debug, Error)]
@@ -48,7 +48,7 @@ pub enum OpenError {
         /// What is wrong with it.
         what: String,
     },
-    /// A snapshot under its finished name is not whole.
+    /// A snapshot under its finished name is not whole, and there is no other member to send it again.
     #[error("{file}, byte {byte}: {what}")]
     DamagedSnapshot {
         /// The file.
@@ -93,11 +93,8 @@ impl<D: Disk> Storage<D> {
         let files = disk.list().map_err(OpenError::Io)?;
         let mut scan = Scan::default();
         let mut extent = walk(&disk, &identity, &files, &mut |step| scan.take(step))?;
-        scan.finish();
-        scan.refuse_what_cannot_be_mended()?;
-        let (snapshots, old) = Snapshots::open(&disk, &identity, &files)?;
-        extent.leftovers.extend(old);
-        adopt_snapshots(&mut scan.groups, &snapshots);
+        let (snapshots, unneeded) = scan.judge(&disk, &identity, &files)?;
+        extent.leftovers.extend(unneeded);
         let mut recovered = BTreeMap::new();
         let (mut tail_bytes, mut left) = (options.tail_bytes, scan.groups.len());
         for (group, index) in &scan.groups {
@@ -105,7 +102,7 @@ impl<D: Disk> Storage<D> {
             let tail = read_tail(&disk, &identity, *group, index, fair)?;
             tail_bytes -= tail.iter().map(cost).sum::<usize>();
             left -= 1;
-            recovered.insert(*group, describe(*group, index, tail, &snapshots)?);
+            recovered.insert(*group, describe(*group, index, tail, &snapshots));
         }
         if options.alone && !recovered.values().all(Recovered::is_whole) {
             scan.refuse_without_others()?;
@@ -116,8 +113,15 @@ impl<D: Disk> Storage<D> {
     }
 }
 
+impl DamagedFile {
+    fn damage(&self) -> Damage {
+        let Self { file, byte, what, .. } = self.clone();
+        Damage { file, byte, what, headers_lost: true }
+    }
+}
+
 /// What was read so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Scan {
     pub(crate) groups: BTreeMap<GroupId, GroupIndex>,
     pub(crate) damage: Vec<Damage>,
@@ -178,6 +182,33 @@ impl Scan {
         }
     }
 
+    /// After the last step: refuses what nobody can mend, and brings log and snapshots together. The files that are not
+    /// needed come back.
+    pub(crate) fn judge<D: Disk>(
+        &mut self,
+        disk: &D,
+        identity: &Identity,
+        files: &[FileInfo],
+    ) -> Result<(Snapshots, Vec<String>), OpenError> {
+        self.finish();
+        self.refuse_what_cannot_be_mended()?;
+        let (mut snapshots, damaged, mut unneeded) = Snapshots::open(disk, identity, files)?;
+        adopt_snapshots(&mut self.groups, &snapshots);
+        for file in damaged {
+            self.damage.push(file.damage());
+            let index = self.groups.entry(file.group).or_default();
+            if do_without(index, &file, &snapshots) {
+                unneeded.push(file.file);
+            } else {
+                snapshots.keep_damaged(file.group, file.file);
+            }
+        }
+        for (group, index) in &self.groups {
+            check_beginning(*group, index, &snapshots)?;
+        }
+        Ok((snapshots, unneeded))
+    }
+
     /// After the last step: whoever may have lost something has.
     fn finish(&mut self) {
         for group in &self.unsure {
@@ -190,7 +221,11 @@ impl Scan {
     fn refuse_without_others(&self) -> Result<(), OpenError> {
         let Some(Damage { file, byte, what, .. }) = self.damage.first() else { return Ok(()) };
         let what = format!("{what}; there is no other member to send it again");
-        Err(OpenError::Damaged { file: file.clone(), byte: *byte, what })
+        let (file, byte) = (file.clone(), *byte);
+        if file.starts_with("snapshot-") {
+            return Err(OpenError::DamagedSnapshot { file, byte, what });
+        }
+        Err(OpenError::Damaged { file, byte, what })
     }
 
     fn refuse_what_cannot_be_mended(&self) -> Result<(), OpenError> {
@@ -231,15 +266,32 @@ fn adopt_snapshots(groups: &mut BTreeMap<GroupId, GroupIndex>, snapshots: &Snaps
     }
 }
 
-fn describe(
+/// The newest snapshot of a group is damaged. Returns whether the log and an older one hold everything that it stood for.
+///
+/// If not, the group's state is lost, and with it the sense of a log that begins later: the server is as one that lost all
+/// of it. It gives no vote, and gets a snapshot from a leader. What is on the disk stays there until then.
+fn do_without(index: &mut GroupIndex, damaged: &DamagedFile, snapshots: &Snapshots) -> bool {
+    let older = snapshots.newest(damaged.group).map_or(EntryId::ZERO, |(meta, _)| meta.last);
+    let last = index.last.index;
+    let leads_up = index.base.index <= older.index;
+    if leads_up && last >= damaged.last.index {
+        return true;
+    }
+    if !leads_up {
+        index.restart_after(older);
+    }
+    index.lost = index.lost.max(Some(last.max(damaged.last.index)));
+    false
+}
+
+/// A log begins with a snapshot, or with its first entry.
+fn check_beginning(
     group: GroupId,
     index: &GroupIndex,
-    tail: Vec<Entry>,
     snapshots: &Snapshots,
-) -> Result<Recovered, OpenError> {
+) -> Result<(), OpenError> {
     let (base, anchor) = (index.base, index.anchor());
-    let snapshot = snapshots.newest(group);
-    let covered = snapshot.as_ref().map_or(LogIndex::ZERO, |(meta, _)| meta.last.index);
+    let covered = snapshots.newest(group).map_or(LogIndex::ZERO, |(meta, _)| meta.last.index);
     if base.index > covered {
         return Err(OpenError::MissingSnapshot { group, base: base.index, covered });
     }
@@ -247,18 +299,28 @@ fn describe(
         let found = anchor.index.next();
         return Err(OpenError::Gap { group, base: base.index, found });
     }
-    Ok(Recovered {
+    Ok(())
+}
+
+fn describe(
+    group: GroupId,
+    index: &GroupIndex,
+    tail: Vec<Entry>,
+    snapshots: &Snapshots,
+) -> Recovered {
+    let snapshot = snapshots.newest(group);
+    Recovered {
         hard_state: index.hard_state,
         mark: index.mark,
         snapshot,
-        base,
+        base: index.base,
         term_starts: index.term_starts.clone(),
         last: index.last,
         tail,
         memberships: index.memberships.iter().map(|(at, data)| (*at, data.clone())).collect(),
         damaged: index.damaged.iter().copied().collect(),
         lost: index.lost,
-    })
+    }
 }
 
 /// What an entry of the tail takes in memory, roughly.

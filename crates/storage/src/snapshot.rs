@@ -32,6 +32,8 @@ const HEADER_BYTES_MAX: usize = 1 << 16;
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
     finished: BTreeMap<GroupId, File>,
+    /// Files that do not read, of groups that need a new one: kept until there is one.
+    damaged: BTreeMap<GroupId, Vec<String>>,
     unfinished: BTreeMap<GroupId, File>,
     /// How many files were begun: each has a name of its own.
     begun: u64,
@@ -53,6 +55,17 @@ struct File {
     bytes: u64,
     /// Where the next piece goes in the file.
     end: u64,
+}
+
+/// A finished file that does not read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct DamagedFile {
+    pub(crate) group: GroupId,
+    /// The last entry that it covered, as its name says.
+    pub(crate) last: EntryId,
+    pub(crate) file: String,
+    pub(crate) byte: u64,
+    pub(crate) what: String,
 }
 
 /// What to do when an operation completes.
@@ -102,29 +115,42 @@ impl Snapshots {
         self.paced.front().map(|(at, _)| *at)
     }
 
-    /// Finds the newest snapshot of each group; if that one is not whole, it is damaged. The names of older
-    /// and of unfinished ones come back.
+    /// Finds the newest whole snapshot of each group, which is read and checked, and the damaged ones that are newer. The
+    /// names of older and of unfinished ones come back.
     pub(crate) fn open<D: Disk>(
         disk: &D,
         identity: &Identity,
         files: &[FileInfo],
-    ) -> Result<(Self, Vec<String>), OpenError> {
-        let mut newest: BTreeMap<GroupId, EntryId> = BTreeMap::new();
-        let finished = files.iter().filter_map(|file| parse_finished_name(&file.name));
-        for (group, last) in finished.clone() {
-            let best = newest.entry(group).or_default();
-            *best = last.max(*best);
+    ) -> Result<(Self, Vec<DamagedFile>, Vec<String>), OpenError> {
+        let mut of_groups: BTreeMap<GroupId, Vec<EntryId>> = BTreeMap::new();
+        for (group, last) in files.iter().filter_map(|file| parse_finished_name(&file.name)) {
+            of_groups.entry(group).or_default().push(last);
         }
-        let old = finished.filter(|(group, last)| newest.get(group) != Some(last));
-        let mut unneeded: Vec<String> =
-            old.map(|(group, last)| finished_name(group, last)).collect();
-        let unfinished = files.iter().filter(|file| file.name.ends_with(".unfinished"));
-        unneeded.extend(unfinished.map(|file| file.name.clone()));
-        let mut snapshots = Self::default();
-        for (group, last) in newest {
-            snapshots.finished.insert(group, scan(disk, identity, group, last)?);
+        let (mut snapshots, mut damaged) = (Self::default(), Vec::new());
+        let mut unneeded: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
+        unneeded.retain(|name| name.ends_with(".unfinished"));
+        for (group, mut lasts) in of_groups {
+            lasts.sort_unstable();
+            while let Some(last) = lasts.pop() {
+                match scan(disk, identity, group, last) {
+                    Ok(file) => {
+                        snapshots.finished.insert(group, file);
+                        break;
+                    }
+                    Err(OpenError::DamagedSnapshot { file, byte, what }) => {
+                        damaged.push(DamagedFile { group, last, file, byte, what });
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            unneeded.extend(lasts.into_iter().map(|last| finished_name(group, last)));
         }
-        Ok((snapshots, unneeded))
+        Ok((snapshots, damaged, unneeded))
+    }
+
+    /// A damaged file of a group that cannot do without is kept until there is a new one.
+    pub(crate) fn keep_damaged(&mut self, group: GroupId, name: String) {
+        self.damaged.entry(group).or_default().push(name);
     }
 
     /// The name of this file may go with what is pending for it.
@@ -133,7 +159,7 @@ impl Snapshots {
     }
 }
 
-/// Reads the frame of the snapshot of a group: its header, where its pieces are, and that its end is there.
+/// Reads the snapshot of a group, piece by piece, and checks every byte; tells where its pieces are.
 fn scan<D: Disk>(
     disk: &D,
     identity: &Identity,
@@ -164,6 +190,10 @@ fn scan<D: Disk>(
                 return Err(damaged(at, "its end does not fit its content"));
             }
             return Ok(File { meta, name, pieces, bytes: content, end: at });
+        }
+        let whole = disk.read_at(&name, at, (PIECE_HEADER_BYTES + u64::from(length)) as usize)?;
+        if read_piece(&whole.into()).is_none() {
+            return Err(damaged(at, "a piece fails its checksum"));
         }
         pieces.push((content, at, length));
         content += u64::from(length);
@@ -229,16 +259,7 @@ pub(crate) fn inspect<D: Disk>(
     name: &str,
 ) -> Option<Result<(GroupId, SnapshotMeta, u64), OpenError>> {
     let (group, last) = parse_finished_name(name)?;
-    Some(scan(disk, identity, group, last).and_then(|file| {
-        for (_, at, length) in &file.pieces {
-            let length = (PIECE_HEADER_BYTES + u64::from(*length)) as usize;
-            if read_piece(&disk.read_at(name, *at, length)?.into()).is_none() {
-                let what = "a piece fails its checksum".to_string();
-                return Err(OpenError::DamagedSnapshot { file: file.name, byte: *at, what });
-            }
-        }
-        Ok((group, file.meta, file.bytes))
-    }))
+    Some(scan(disk, identity, group, last).map(|file| (group, file.meta, file.bytes)))
 }
 
 /// A snapshot file, whole, of whichever cluster.
@@ -508,9 +529,14 @@ impl<D: Disk> Storage<D> {
         self.then(rename, Pending::Renamed { group, file });
     }
 
-    /// The new one is durable; only now the one before it goes.
+    /// The new one is durable; only now the one before it goes, and those that were damaged.
     fn replace_snapshot(&mut self, group: GroupId, file: File) {
         let name = file.name.clone();
+        for damaged in self.snapshots.damaged.remove(&group).unwrap_or_default() {
+            if damaged != name {
+                self.submit(Operation::Remove { name: damaged });
+            }
+        }
         if let Some(old) = self.snapshots.finished.insert(group, file)
             && old.name != name
         {

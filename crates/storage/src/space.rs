@@ -8,9 +8,10 @@
 //! Space is met where nothing was written yet, so that a full disk loses nothing and is no failure. While no next segment
 //! can be made, what is left decides how much a server may do ([`Room`]); it is tried again, ever more patiently.
 //!
-//! The reserve is a file that becomes the next segment when nothing else can: after a restart, since a segment is written to
-//! in one life only, or when the current one is used up by votes. Another one is made as soon as there is space for it. It also lets the log move on once a snapshot has made older segments needless, which only
-//! the next segment's header may let go.
+//! The reserve is a file that becomes the next segment when nothing else can: after a restart, since a segment is written
+//! to in one life only, or when the current one is used up by votes. Another one is made as soon as there is space for it. It
+//! also lets the log move on once a snapshot has made older segments needless, which only the next segment's header
+//! may let go.
 
 use std::io;
 use std::time::Duration;
@@ -242,7 +243,8 @@ impl<D: Disk> Storage<D> {
 
     /// Whether the log should go on to the reserve although it has nothing to write: a whole segment or more goes then.
     pub(crate) fn frees_by_moving_on(&self) -> bool {
-        self.space.may_use_reserve(0, &self.options)
+        matches!(self.next_segment, NextSegment::Missing)
+            && self.space.may_use_reserve(self.segment_bytes_needed(0), &self.options)
             && self.options.reserve_bytes < self.options.segment_bytes
             && self.holds_back_segments()
     }

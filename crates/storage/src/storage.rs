@@ -457,7 +457,7 @@ impl<D: Disk> Storage<D> {
 
     /// The current segment is full: the one that was made ready takes its place, once there is one.
     fn begin_segment(&mut self, batch_bytes: usize) {
-        let needed = segment::HEADER_BYTES + batch_bytes_at_most(self.groups.len(), batch_bytes);
+        let needed = self.segment_bytes_needed(batch_bytes);
         match self.next_segment {
             NextSegment::Ready { bytes } if bytes >= needed => {
                 self.name_segment(segment::prepared_name(self.segment + 1), bytes);
@@ -469,6 +469,11 @@ impl<D: Disk> Storage<D> {
             }
             NextSegment::Preparing { .. } | NextSegment::Missing => {}
         }
+    }
+
+    /// What a segment takes that begins with these bytes of records, behind the states of all groups.
+    pub(crate) fn segment_bytes_needed(&self, batch_bytes: usize) -> u64 {
+        segment::HEADER_BYTES + batch_bytes_at_most(self.groups.len(), batch_bytes)
     }
 
     /// This file becomes the next segment.
@@ -493,8 +498,12 @@ impl<D: Disk> Storage<D> {
         self.look_for_room();
     }
 
-    /// The oldest segment with an entry that somebody needs.
+    /// The oldest segment with an entry that somebody needs. While anything of a group is lost, everything is kept: if no
+    /// other member can send it again, somebody may want to look.
     fn oldest_needed(&self) -> u64 {
+        if self.groups.values().any(|group| group.lost.is_some()) {
+            return self.oldest_segment;
+        }
         let needed = self.groups.values().filter_map(GroupIndex::oldest_segment).min();
         needed.unwrap_or(self.segment).max(self.oldest_segment)
     }

@@ -38,9 +38,9 @@ pub(crate) enum Step {
 /// Something that once was durable and does not read any more.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Damage {
-    /// The segment.
+    /// The segment, or the snapshot.
     pub file: String,
-    /// Where the damaged batch begins.
+    /// Where the damaged batch, or piece, begins.
     pub byte: u64,
     /// What is wrong with it.
     pub what: String,
