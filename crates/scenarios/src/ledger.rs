@@ -7,8 +7,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use quorate_contracts::{
-    BadSnapshot, LogIndex, NodeId, Progress, Proposal, Refusal, RequestId, Service,
-    ServiceInput, ServiceOutput, StateMachine, Time, WireReader,
+    BadSnapshot, LogIndex, NodeId, Progress, Proposal, Refusal, RequestId, Service, ServiceInput,
+    ServiceOutput, StateMachine, Time, WireReader,
 };
 
 /// A list that only grows, as the state of a machine: its digest, and snapshots of it in slices.

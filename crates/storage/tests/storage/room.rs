@@ -149,3 +149,26 @@ fn no_segment_is_made_that_would_leave_too_little_free() {
     settle(&mut bench, u64::MAX);
     assert_eq!(files(&bench, ".prepared"), 1);
 }
+
+/// A log that waits for room asks for no wake-up that it could not use: the node would spin.
+#[test]
+fn what_waits_for_room_waits_quietly() {
+    let options = StorageOptions { reserve_bytes: 0, ..KEPT };
+    let mut bench = Bench::new(options);
+    settle(&mut bench, u64::MAX);
+    let (mut mark, mut now) = (0, Time::ZERO);
+    while bench.durable(G1) == mark {
+        mark += 1;
+        write(&mut bench, mark, append(mark..=mark, 1), 1);
+    }
+    for _ in 0..20 {
+        now += Duration::from_secs(1);
+        bench.flush_at(now);
+        settle(&mut bench, 1);
+        assert!(
+            bench.storage.deadline().is_some_and(|at| at > now),
+            "{:?}",
+            bench.storage.deadline()
+        );
+    }
+}
