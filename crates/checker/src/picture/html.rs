@@ -24,6 +24,7 @@ mod tests {
     use crate::picture::Picture;
     use crate::{ClientId, History, Limits, Nanos, check};
 
+    /// LIN-4: one page, no network, and what somebody wrote into a key is text in it.
     #[test]
     fn values_cannot_break_out_of_the_page() {
         let mut history = History::new();

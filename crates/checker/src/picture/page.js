@@ -138,7 +138,8 @@ function draw(width, top, height) {
     out.push(`<path d="M${at.toFixed(1)} ${TOP - 4}V${full - 18}" stroke="${c.bad}" stroke-width="1.6" stroke-dasharray="6 4" fill="none"/>`);
     const left = at > width - 190;
     if (breaks.length === 1 || view.part != null)
-      out.push(text(at + (left ? -6 : 6), full - 5, c.bad, "no order gets past here", `font-weight="650" text-anchor="${left ? "end" : "start"}" font-size="12"`));
+      out.push(text(at + (left ? -6 : 6), band.length && !left ? TOP + 17 : full - 5, c.bad, "no order gets past here",
+        `font-weight="650" text-anchor="${left ? "end" : "start"}" font-size="12"`));
   }
   out.push(`<rect x="0" y="${headHeight}" width="${LEFT - 4}" height="${full - headHeight}" fill="${c.paper}" fill-opacity="0.88"/>`);
   now.lanes.forEach((lane, row) => {
