@@ -23,6 +23,11 @@ check "undisturbed" 0 "$binary" verify --servers "$hosts" --seconds 3
 check "nodes killed and paused" 0 "$binary" verify --servers "$hosts" --seconds "$seconds" --faults local --dir "$dir" \
   --history "$dir/verify.jsonl" --html "$dir/verify.html"
 check "the kept history" 0 "$binary" check "$dir/verify.jsonl"
+etcd=$(python3 -c 'import json, sys; print(",".join(node["etcd"] for node in json.load(open(sys.argv[1]))["nodes"]))' "$dir/cluster.json")
+check "etcd's API, undisturbed" 0 "$binary" verify --api etcd --servers "$etcd" --seconds 3
+check "etcd's API, nodes killed and paused" 0 "$binary" verify --api etcd --servers "$etcd" --seconds "$seconds" --faults local \
+  --dir "$dir" --history "$dir/etcd.jsonl"
+check "its kept history, by revisions" 0 "$binary" check "$dir/etcd.jsonl" --promise linearizable,session-order
 # The test of the test: the last read is made to see what nobody wrote.
 python3 - "$dir/verify.jsonl" "$dir/spoiled.jsonl" <<'PYTHON'
 import json, sys

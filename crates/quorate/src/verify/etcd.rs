@@ -10,7 +10,7 @@ use quorate_checker::models::txn::Micro;
 use quorate_checker::{ClientId, Value};
 use quorate_contracts::Random;
 
-use super::gateway::{Answer, Gateway, Unanswered};
+use super::grpc::{Answer, KvClient, Unanswered};
 use super::record::{By, End, Recorder};
 use super::workload::{REST_MAX_US, Workload, unreachable};
 use crate::failure::{Failure, say};
@@ -23,7 +23,7 @@ const REFUSED_REST: Duration = Duration::from_millis(50);
 /// One client at work.
 struct Worker {
     id: ClientId,
-    gateway: Gateway,
+    client: KvClient,
     place: Arc<str>,
     keys: u64,
     recorder: Recorder,
@@ -37,12 +37,12 @@ struct Worker {
 /// Works until the time is over. Gives the prefix of all keys.
 pub(super) async fn work(workload: &Workload, recorder: &Recorder) -> Result<Arc<str>, Failure> {
     let place: Arc<str> = workload.place("").into();
-    let mut setup = Gateway::new(&workload.servers, 0);
+    let mut setup = KvClient::new(&workload.servers, 0);
     setup.delete_all(&place).await.map_err(|error| unreachable(&error))?;
     let (values, end) = (Arc::new(AtomicI64::new(1)), Instant::now() + workload.duration);
     let worker = |id: u64| Worker {
         id: ClientId(id),
-        gateway: Gateway::new(&workload.servers, id as usize),
+        client: KvClient::new(&workload.servers, id as usize),
         place: place.clone(),
         keys: workload.keys,
         recorder: recorder.clone(),
@@ -66,7 +66,7 @@ pub(super) async fn look_at_the_end(
 ) -> Result<(), Failure> {
     let mut worker = Worker {
         id: ClientId(workload.clients + 1),
-        gateway: Gateway::new(&workload.servers, 0),
+        client: KvClient::new(&workload.servers, 0),
         place: place.into(),
         keys: workload.keys,
         recorder: recorder.clone(),
@@ -79,7 +79,7 @@ pub(super) async fn look_at_the_end(
     }
     let accounts: Vec<_> = (0..ACCOUNTS).map(|number| worker.account(number)).collect();
     worker.transact(&accounts, &[]).await;
-    if let Err(error) = worker.gateway.delete_all(place).await {
+    if let Err(error) = worker.client.delete_all(place).await {
         say(&format!("{place} is left behind: {error}"));
     }
     Ok(())
@@ -106,7 +106,7 @@ impl Worker {
     /// Whether the call was refused; all others too.
     async fn read(&mut self, key: u64, serializable: bool) -> bool {
         let open = self.recorder.invoke(self.id, &name(key), Input::Read, serializable);
-        let answer = self.gateway.get(&self.key(key), serializable).await;
+        let answer = self.client.get(&self.key(key), serializable).await;
         let end = match &answer {
             Ok(found) => End::Returned(Output::Value(told(found.result))),
             // A read without an answer tells nothing.
@@ -123,7 +123,7 @@ impl Worker {
         let value = self.new_value();
         let write = Input::Write(Value::Int(value));
         let open = self.recorder.invoke(self.id, &name(key), write, false);
-        let answer = self.gateway.put(&self.key(key), value).await;
+        let answer = self.client.put(&self.key(key), value).await;
         self.recorder.end(&open, &ended(&answer, |()| Output::Done), self.by(&answer));
         if answer.is_ok() {
             self.seen[key as usize] = Some(value);
@@ -135,7 +135,7 @@ impl Worker {
         let (from, to) = (self.seen[key as usize], self.new_value());
         let cas = Input::Cas(told(from), Value::Int(to));
         let open = self.recorder.invoke(self.id, &name(key), cas, false);
-        let answer = self.gateway.swap(&self.key(key), from, to).await;
+        let answer = self.client.swap(&self.key(key), from, to).await;
         self.recorder.end(
             &open,
             &ended(&answer, |swapped| Output::Swapped(*swapped)),
@@ -164,7 +164,7 @@ impl Worker {
         let writing =
             writes.iter().map(|(key, value)| Micro::Write(key.as_str().into(), Value::Int(*value)));
         let op = self.recorder.transact(self.id, reading.chain(writing).collect());
-        let answer = self.gateway.transact(reads, writes).await;
+        let answer = self.client.transact(reads, writes).await;
         let end = match &answer {
             Err(_) if writes.is_empty() => End::Refused,
             answer => ended(answer, |seen| seen.iter().copied().map(told).collect()),
@@ -187,7 +187,7 @@ impl Worker {
 
     fn by<T>(&self, answer: &Result<Answer<T>, Unanswered>) -> By<'_> {
         let position = answer.as_ref().ok().map(|answer| answer.revision);
-        By { server: Some(self.gateway.server()), position }
+        By { server: Some(self.client.server()), position }
     }
 }
 

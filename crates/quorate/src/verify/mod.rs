@@ -2,7 +2,7 @@
 
 mod etcd;
 mod faults;
-mod gateway;
+mod grpc;
 mod judge;
 mod record;
 mod workload;
@@ -24,6 +24,7 @@ use workload::Workload;
   quorate verify --seconds 20                     the cluster of `quorate up`, undisturbed
   quorate verify --seconds 60 --faults local      the same, while its nodes are killed and paused
   quorate verify --servers zk1:2181,zk2:2181      any ZooKeeper; it writes below /quorate-verify-* only
+  quorate verify --api etcd                       etcd's API of the cluster of `quorate up`
   quorate verify --api etcd --servers e1:2379     any etcd; it writes keys that begin with quorate-verify- only
 
 Checked of ZooKeeper: reads after `sync`, writes and conditional writes are linearizable; sequential znodes count up; and what is
@@ -85,7 +86,7 @@ pub(crate) struct Verify {
 enum Api {
     /// ZooKeeper's protocol
     Zookeeper,
-    /// etcd's key/value API, by its JSON gateway
+    /// etcd's key/value API
     Etcd,
 }
 

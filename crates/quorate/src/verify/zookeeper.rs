@@ -17,6 +17,9 @@ use crate::failure::{Failure, say};
 /// A client's request is refused if no server takes it for so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often cleaning up begins again if the connection breaks meanwhile.
+const CLEANING_REPEATS: usize = 3;
+
 /// One client at work.
 struct Worker {
     id: ClientId,
@@ -79,7 +82,13 @@ pub(super) async fn look_at_the_end(
         let acknowledged = recorded.sequence.operations().iter().filter_map(|o| o.outcome.output());
         recorded.lost = acknowledged.copied().filter(|number| !there.contains(number)).collect();
     });
-    if let Err(error) = clean_up(&client, root, &names, workload.keys).await {
+    let mut cleaned = clean_up(&client, root, &names, workload.keys).await;
+    for _ in 0..CLEANING_REPEATS {
+        if matches!(cleaned, Err(Refused::Unknown(_))) {
+            cleaned = clean_up(&client, root, &names, workload.keys).await;
+        }
+    }
+    if let Err(error) = cleaned {
         say(&format!("{root} is left behind: {error}"));
     }
     let _ = client.close().await;
@@ -257,14 +266,22 @@ async fn clean_up(client: &Client, root: &str, names: &[String], keys: u64) -> R
         let deleted: Vec<_> =
             names.iter().map(|name| client.delete(&format!("{root}/seq/{name}"), -1)).collect();
         for deleted in deleted {
-            deleted.await?;
+            gone(deleted.await)?;
         }
     }
-    client.delete(&format!("{root}/seq"), -1).await?;
+    gone(client.delete(&format!("{root}/seq"), -1).await)?;
     for key in 0..keys {
-        client.delete(&path(root, key), -1).await?;
+        gone(client.delete(&path(root, key), -1).await)?;
     }
-    client.delete(root, -1).await
+    gone(client.delete(root, -1).await)
+}
+
+/// What an earlier attempt deleted is gone, too.
+fn gone(deleted: Result<(), Refused>) -> Result<(), Refused> {
+    match deleted {
+        Err(error) if error.is(ErrorCode::NoNode) => Ok(()),
+        deleted => deleted,
+    }
 }
 
 fn name(key: u64) -> String {
