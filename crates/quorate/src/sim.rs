@@ -69,6 +69,7 @@ impl SeedArgs {
   quorate sim raft --seed 7
   quorate sim raft --seed 7 --trace storm.jsonl
   quorate sim zk --seeds 100
+  quorate sim zk --seed 7 --history seen.jsonl && quorate check seen.jsonl --html seen.html
   quorate sim raft --seed 1 --seeds 1000 --situations --json")]
 pub(crate) struct Storm {
     #[command(flatten)]
@@ -78,6 +79,11 @@ pub(crate) struct Storm {
     /// smaller, or of the first seed
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+
+    /// Write what clients asked and were told to this file, for `quorate check` (docs/histories.md): of the first seed that
+    /// fails, or of the first seed
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
 
     /// Runs that may be spent on making a failure smaller; 0 shows it as it is
     #[arg(long, value_name = "N", default_value_t = 400)]
@@ -107,14 +113,24 @@ type Scenario = fn(u64, &RunOptions) -> Result<Summary, Box<Report>>;
 
 impl Storm {
     fn run(&self, name: &str, scenario: Scenario) -> Result<Done, Failure> {
-        let options = RunOptions { trace: false, shrink_runs: self.shrink };
+        let history = self.history.is_some();
+        let options = RunOptions { trace: false, history, shrink_runs: self.shrink };
         let first = self.seeds.seed;
         let total = campaign::run(self.seeds.seeds(), self.seeds.json, |seed| {
             let trace = self.trace.is_some() && seed == first;
-            scenario(seed, &RunOptions { trace, ..options })
+            // Of seeds that pass only the first one's history is wanted.
+            let mut outcome = scenario(seed, &RunOptions { trace, ..options });
+            if let (Ok(summary), true) = (&mut outcome, seed != first) {
+                summary.history = None;
+            }
+            outcome
         });
         if let Some(file) = &self.trace {
             write_trace(file, &total.trace)?;
+        }
+        if let Some(file) = &self.history {
+            fs::write(file, total.history.as_deref().unwrap_or_default())
+                .map_err(|error| unwritten("the history", file, &error))?;
         }
         if self.seeds.json {
             tell(&total.to_json(name, first).to_string());
@@ -158,8 +174,10 @@ fn write_trace(file: &Path, trace: &[TraceEvent]) -> Result<(), Failure> {
         trace.iter().try_for_each(|event| writeln!(out, "{}", event.to_json()))?;
         out.flush()
     };
-    write().map_err(|error| {
-        let what = format!("write the trace to {}", file.display());
-        Failure::new(Kind::Data, what, error, "name a file in a folder that can be written")
-    })
+    write().map_err(|error| unwritten("the trace", file, &error))
+}
+
+fn unwritten(what: &str, file: &Path, error: &std::io::Error) -> Failure {
+    let what = format!("write {what} to {}", file.display());
+    Failure::new(Kind::Data, what, error, "name a file in a folder that can be written")
 }

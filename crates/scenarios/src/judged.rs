@@ -1,7 +1,7 @@
 //! What the checker says of what clients were told, as a failure like any other.
 
-use quorate_checker::models::Kv;
-use quorate_checker::promises::{Kept, Promise, keeps};
+use quorate_checker::models::{Kv, Txn};
+use quorate_checker::promises::{Broken, Kept, Promise, keeps, serializable};
 use quorate_checker::{Answer, HistoryOf, Limits, Model, check};
 
 use crate::Failure;
@@ -33,11 +33,23 @@ pub(crate) fn promised(
         let what = match keeps(model, history, *promise) {
             Kept::Yes => continue,
             Kept::Unknown(why) => format!("cannot be said: {why}"),
-            Kept::No(broken) => {
-                broken.into_iter().map(|way| way.why).collect::<Vec<_>>().join("; ")
-            }
+            Kept::No(broken) => in_words(&broken),
         };
         return Err(Failure::safety(promise.name(), what));
     }
     Ok(())
+}
+
+/// LIN-5: transactions on several keys could have come one after the other, in an order that respects real time.
+pub(crate) fn strictly_serializable(history: &HistoryOf<Txn>) -> Result<(), Failure> {
+    let promise = Promise::StrictSerializable;
+    match serializable(history, promise, &Limits::steps(STEPS_MAX)) {
+        Kept::Yes | Kept::Unknown(_) => Ok(()),
+        Kept::No(broken) => Err(Failure::safety(promise.name(), in_words(&broken))),
+    }
+}
+
+fn in_words(broken: &[Broken]) -> String {
+    let ways: Vec<_> = broken.iter().map(|way| format!("{}: {}", way.kind, way.why)).collect();
+    ways.join("; ")
 }

@@ -11,6 +11,8 @@ use quorate_sim::{Happening, Situations, TraceEvent, TraceHash, Violation, World
 pub struct RunOptions {
     /// Keep everything that happens, for a trace file.
     pub trace: bool,
+    /// Keep what clients asked and were told, for the checker.
+    pub history: bool,
     /// How many runs may be spent on making a failure smaller; 0 to report it as it is.
     pub shrink_runs: u32,
 }
@@ -42,6 +44,8 @@ pub struct Summary {
     pub situations: Situations,
     /// Everything that happened, if it was kept.
     pub trace: Vec<TraceEvent>,
+    /// What clients asked and were told, if it was kept: JSON lines, as `quorate check` reads them.
+    pub history: Option<String>,
 }
 
 impl Summary {
@@ -59,6 +63,7 @@ impl Summary {
             committed: world.safety().committed().0,
             situations: world.situations().clone(),
             trace: world.trace().to_vec(),
+            history: None,
         }
     }
 }
@@ -157,6 +162,8 @@ pub struct Report {
     pub shrunk: Option<Shrunk>,
     /// Everything that happened, if it was kept.
     pub trace: Vec<TraceEvent>,
+    /// What clients asked and were told, if it was kept, of the run before it was made smaller.
+    pub history: Option<String>,
     /// Files that were written, filled in by who writes them.
     pub files: Vec<String>,
 }
@@ -188,6 +195,7 @@ impl Report {
             events: world.events(),
             shrunk: None,
             trace,
+            history: None,
             files: Vec::new(),
         }
     }

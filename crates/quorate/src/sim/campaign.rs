@@ -35,6 +35,8 @@ pub(super) struct Total {
     pub(super) seconds: f64,
     /// The trace of the first failure, or of the first seed if none failed.
     pub(super) trace: Vec<TraceEvent>,
+    /// The history of the same seed.
+    pub(super) history: Option<String>,
 }
 
 /// Runs the seeds; tells how it goes, and of each failure at once.
@@ -92,7 +94,7 @@ impl Total {
                     tell(&failure(&report).to_string());
                 }
                 if self.failures == 0 {
-                    self.trace = report.trace;
+                    (self.trace, self.history) = (report.trace, report.history);
                 }
                 self.failures += 1;
             }
@@ -108,6 +110,9 @@ impl Total {
         self.situations.add(&summary.situations);
         if self.trace.is_empty() && self.failures == 0 {
             self.trace = summary.trace;
+        }
+        if self.failures == 0 {
+            self.history = self.history.take().or(summary.history);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use quorate_checker::formats::json_lines;
 use quorate_checker::models::Kv;
 use quorate_contracts::{NodeId, Random, RequestId, StateMachine, Time};
 use quorate_etcd::messages::etcdserverpb as pb;
@@ -193,7 +194,8 @@ impl Run {
         self.check_appends(store)?;
         self.check_leased(store)?;
         self.check_chronicle(store)?;
-        judged::linearizable(&Kv::default(), &self.work.history)
+        judged::linearizable(&Kv::default(), &self.work.history)?;
+        self.work.accounts.judge()
     }
 
     /// Each append is there once, in order: a key's version counts its writes, and its value is the last one's number. Of
@@ -261,6 +263,11 @@ impl Run {
             return Ok(());
         }
         Err(Failure::safety("watch, complete", format!("told {told:?}, found {found:?}")))
+    }
+
+    /// What Clerks asked of registers and were told.
+    pub(super) fn history(&self) -> String {
+        json_lines::write(&Kv::default(), &self.work.history)
     }
 
     pub(super) fn summary(&self) -> Summary {

@@ -15,6 +15,7 @@ use quorate_etcd::messages::mvccpb::KeyValue;
 use quorate_etcd::prefix_end;
 use quorate_etcd::server::{Request, Response};
 
+use super::accounts::{Accounts, Between, Span};
 use super::clients::{Clients, Who};
 use crate::Failure;
 
@@ -51,8 +52,8 @@ impl fmt::Display for Appended {
 enum Doing {
     Append(u64),
     Register { op: OpId, wants: &'static str },
-    ReadAccounts,
-    Transfer,
+    ReadAccounts { asked: Time },
+    Transfer { asked: Time, between: Between },
     GrantLease,
     Other,
 }
@@ -66,6 +67,8 @@ pub(crate) struct Work {
     /// How often each Clerk's own key was written.
     pub(crate) appended: BTreeMap<Who, Appended>,
     pub(crate) history: History<Input, Output>,
+    /// What was seen of the accounts.
+    pub(crate) accounts: Accounts,
     /// The newest revision anybody was told of.
     newest: i64,
     /// A planted bug: registers are read from wherever they are asked.
@@ -90,6 +93,7 @@ impl Work {
             next_value: 0,
             appended: BTreeMap::new(),
             history: History::new(),
+            accounts: Accounts::default(),
             newest: 1,
             serializable: false,
             clients_expire: false,
@@ -122,7 +126,7 @@ impl Work {
                 (Doing::Append(number), put(&log_key(who), &number.to_string(), 0))
             }
             35..65 => self.draw_register(now, who),
-            65..85 => (Doing::ReadAccounts, range("account/")),
+            65..85 => (Doing::ReadAccounts { asked: now }, range("account/")),
             85..92 => {
                 (Doing::GrantLease, Request::LeaseGrant(pb::LeaseGrantRequest { ttl: 3, id: 0 }))
             }
@@ -191,10 +195,16 @@ impl Work {
             (Doing::Register { op, wants }, response) => {
                 self.history.returned(op, Nanos(now.as_nanos()), output(wants, &response));
             }
-            (Doing::ReadAccounts, Response::Range(read)) => {
+            (Doing::ReadAccounts { asked }, Response::Range(read)) => {
                 check_accounts(&read.kvs)?;
-                let request = self.transfer(&read.kvs);
-                self.ask(now, who, Doing::Transfer, request, clients);
+                let names: Vec<_> = (0..ACCOUNTS).map(account).collect();
+                self.accounts.looked(Span { who, asked, told: now }, &names, &read.kvs);
+                let (between, request) = self.transfer(&read.kvs);
+                self.ask(now, who, Doing::Transfer { asked: now, between }, request, clients);
+            }
+            (Doing::Transfer { asked, between }, Response::Txn(txn)) if txn.succeeded => {
+                let at = txn.header.map_or(0, |header| header.revision);
+                self.accounts.transferred(Span { who, asked, told: now }, &between, at);
             }
             (Doing::GrantLease, Response::LeaseGrant(lease)) => {
                 let key = format!("leased/{}", lease.id);
@@ -206,24 +216,30 @@ impl Work {
     }
 
     /// Moves money from one account to another, if neither has changed meanwhile.
-    fn transfer(&mut self, accounts: &[KeyValue]) -> Request {
+    fn transfer(&mut self, accounts: &[KeyValue]) -> (Between, Request) {
         let (from, amount) = (self.random.below(ACCOUNTS), self.random.between(1, 100) as i64);
         let to = (from + 1 + self.random.below(ACCOUNTS - 1)) % ACCOUNTS;
         let (mut compare, mut success) = (Vec::new(), Vec::new());
-        for (number, change) in [(from, -amount), (to, amount)] {
-            let key = format!("account/{number}");
+        let between = [(from, -amount), (to, amount)].map(|(number, change)| {
+            let key = account(number);
             let known = accounts.iter().find(|kv| kv.key == key.as_bytes());
+            let revision = known.map_or(0, |kv| kv.mod_revision);
             compare.push(pb::Compare {
                 result: CompareResult::Equal.into(),
                 target: CompareTarget::Mod.into(),
                 key: key.clone().into(),
-                target_union: Some(TargetUnion::ModRevision(known.map_or(0, |kv| kv.mod_revision))),
+                target_union: Some(TargetUnion::ModRevision(revision)),
                 ..Default::default()
             });
             success.push(put_op(&key, &(known.map_or(0, money) + change).to_string()));
-        }
-        Request::Txn(pb::TxnRequest { compare, success, failure: Vec::new() })
+            (key, revision)
+        });
+        (between, Request::Txn(pb::TxnRequest { compare, success, failure: Vec::new() }))
     }
+}
+
+fn account(number: u64) -> String {
+    format!("account/{number}")
 }
 
 /// Money is only moved: in each state that anybody sees all of it is there.

@@ -45,12 +45,15 @@ pub fn run_over(
     let name = NAME.to_string() + &with_nodes.unwrap_or_default();
     let script = Script { name, seed, weather, plan, mishaps: None };
     let mut run = Run::new(script.clone(), options.trace, false);
-    match guarded(|| run.run()) {
-        Ok(()) => Ok(run.summary()),
+    let outcome = guarded(|| run.run());
+    let history = options.history.then(|| run.history());
+    match outcome {
+        Ok(()) => Ok(Summary { history, ..run.summary() }),
         Err(failure) if options.shrink_runs > 0 => {
-            Err(Box::new(shrinking::shrink(script, &failure, options.shrink_runs)))
+            let report = shrinking::shrink(script, &failure, options.shrink_runs);
+            Err(Box::new(Report { history, ..report }))
         }
-        Err(failure) => Err(Box::new(run.report(failure))),
+        Err(failure) => Err(Box::new(Report { history, ..run.report(failure) })),
     }
 }
 

@@ -255,6 +255,11 @@ impl Run {
         Ok(())
     }
 
+    /// What clients asked and were told.
+    pub(super) fn history(&self) -> String {
+        self.seen.lines()
+    }
+
     pub(super) fn summary(&self) -> Summary {
         Summary::of(self.script.seed, &self.world)
     }

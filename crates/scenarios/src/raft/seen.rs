@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use quorate_checker::formats::json_lines;
 use quorate_checker::models::Register;
 use quorate_checker::models::register::{Input, Output};
 use quorate_checker::{ClientId, HistoryOf, Nanos, OpId, Value};
@@ -53,6 +54,11 @@ impl Seen {
         if let Some(op) = self.reads.remove(&read) {
             self.history.refused(op, nanos(now));
         }
+    }
+
+    /// The history, as `quorate check` reads it.
+    pub(super) fn lines(&self) -> String {
+        json_lines::write(&Register::default(), &self.history)
     }
 
     /// Writes and reads are linearizable.

@@ -58,11 +58,14 @@ fn run_with(
     let weather = Weather::draw(&mut random.derive("weather"));
     let plan = plan::draw(&weather, &random, Time::ZERO + STORM);
     let mut run = Run::new(seed, &random, (weather, diet), options.trace);
-    match guarded(|| run.run(plan)) {
-        Ok(()) => Ok(Summary::of(seed, &run.world)),
+    let outcome = guarded(|| run.run(plan));
+    let history = options.history.then(|| run.history.seen.lines());
+    match outcome {
+        Ok(()) => Ok(Summary { history, ..Summary::of(seed, &run.world) }),
         Err(failure) => {
             let setting = format!("{CLIENTS} clients; {weather}");
-            Err(Box::new(Report::of(name.to_string(), seed, setting, failure, &run.world)))
+            let report = Report::of(name.to_string(), seed, setting, failure, &run.world);
+            Err(Box::new(Report { history, ..report }))
         }
     }
 }

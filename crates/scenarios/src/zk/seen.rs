@@ -2,6 +2,7 @@
 //!
 //! Every value is written once and every answer says at which zxid it stands, so that all can be decided, and fast.
 
+use quorate_checker::formats::json_lines;
 use quorate_checker::models::Kv;
 use quorate_checker::models::kv::{Input, Output};
 use quorate_checker::models::register;
@@ -90,7 +91,9 @@ impl Seen {
         self.returned(op, &Output::Swapped(swapped), by);
     }
 
+    /// Znodes are made empty, and only then written to.
     pub(super) fn found(&mut self, op: Op, value: Value, by: Answerer) {
+        let value = if value == Value::from("") { Value::Nil } else { value };
         self.returned(op, &Output::Value(value), by);
     }
 
@@ -120,18 +123,21 @@ impl Seen {
         op.all.into_iter().for_each(|id| tell(&mut self.all, id));
     }
 
+    /// What must be linearizable, as `quorate check` reads it.
+    pub(super) fn lines(&self) -> String {
+        json_lines::write(&Kv::default(), &self.strict)
+    }
+
     /// The verdict of the checker.
     pub(super) fn judge(&self) -> Result<(), Failure> {
-        // Znodes are made empty, and only then written to.
-        let model = Kv { missing: "".into() };
-        judged::linearizable(&model, &self.strict)?;
-        judged::promised(&model, &self.all, &PROMISES)
+        judged::linearizable(&Kv::default(), &self.strict)?;
+        judged::promised(&Kv::default(), &self.all, &PROMISES)
     }
 }
 
 /// The counter's value is its version, and it is made with 0.
 pub(super) fn counted(version: i32) -> Value {
-    if version == 0 { "".into() } else { Value::Int(version.into()) }
+    if version == 0 { Value::Nil } else { Value::Int(version.into()) }
 }
 
 #[cfg(test)]
