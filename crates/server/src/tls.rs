@@ -183,14 +183,14 @@ fn verifier(
         .map_err(|error| TlsError::Authority { path: ca.to_path_buf(), error: error.to_string() })
 }
 
+/// Lists of certificates taken back: PEM, or one in DER as authorities publish them.
 fn taken_back(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let pem = |error| TlsError::Pem { path: path.to_path_buf(), error };
-    let bytes = std::fs::read(path).map_err(|error| pem(pem::Error::Io(error)))?;
-    if !bytes.starts_with(b"-----") {
-        return Ok(vec![bytes.into()]);
-    }
+    let bytes = std::fs::read(path).map_err(|error| pem(rustls::pki_types::pem::Error::Io(error)))?;
     let lists = CertificateRevocationListDer::pem_slice_iter(&bytes);
-    lists.collect::<Result<_, _>>().map_err(pem)
+    let lists = lists.collect::<Result<Vec<_>, _>>().map_err(pem)?;
+    // What holds no list would let everybody in; rustls says so of bytes that are none.
+    Ok(if lists.is_empty() { vec![bytes.into()] } else { lists })
 }
 
 /// The common name in a certificate's subject; `None` if there is none, or the certificate does not read.
@@ -259,6 +259,8 @@ pub(crate) mod tests {
         BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     };
 
+    use rustls::pki_types::UnixTime;
+
     use super::*;
 
     /// An authority, and files of the certificates that it gave out.
@@ -296,6 +298,26 @@ pub(crate) mod tests {
         }
     }
 
+    impl Authority {
+        fn take_back(&self, serial: &[u8]) -> rcgen::CertificateRevocationList {
+            let taken_back = rcgen::RevokedCertParams {
+                serial_number: serial.to_vec().into(),
+                revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            };
+            let params = rcgen::CertificateRevocationListParams {
+                this_update: rcgen::date_time_ymd(2026, 1, 1),
+                next_update: rcgen::date_time_ymd(2046, 1, 1),
+                crl_number: vec![1].into(),
+                issuing_distribution_point: None,
+                revoked_certs: vec![taken_back],
+                key_identifier_method: rcgen::KeyIdMethod::Sha256,
+            };
+            params.signed_by(&self.issuer).unwrap()
+        }
+    }
+
     impl Drop for Authority {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.directory);
@@ -324,6 +346,30 @@ pub(crate) mod tests {
             .with_root_certificates(roots(&trusts.directory.join("ca.pem")).unwrap())
             .with_no_client_auth();
         Arc::new(config)
+    }
+
+    /// ZK-18: whom the authority took back is not let in, whether its list is PEM or DER; a file without a list is refused, since it
+    /// would let everybody in.
+    #[test]
+    fn who_was_taken_back_is_not_let_in() {
+        let authority = Authority::new();
+        let MemberTls { certificate, ca, .. } = authority.certify("client");
+        let certificate = certificates(&certificate).unwrap().remove(0);
+        let (_, parsed) = X509Certificate::from_der(&certificate).unwrap();
+        let list = authority.take_back(parsed.raw_serial());
+        let file = authority.directory.join("list");
+        let judge = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            let verifier = verifier(&ca, Some(&file), false)?;
+            Ok::<_, TlsError>(verifier.verify_client_cert(&certificate, &[], UnixTime::now()))
+        };
+        for bytes in [list.der().to_vec(), list.pem().unwrap().into_bytes()] {
+            let refused = judge(&bytes).unwrap().unwrap_err();
+            assert_eq!(refused, rustls::CertificateError::Revoked.into());
+        }
+        let none = authority.take_back(&[1]);
+        assert!(judge(none.der()).unwrap().is_ok());
+        assert!(judge(b"no list").is_err());
     }
 
     /// ZK-18: TLS that cannot be set up says which file is to blame.
