@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -186,7 +186,8 @@ fn verifier(
 /// Lists of certificates taken back: PEM, or one in DER as authorities publish them.
 fn taken_back(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let pem = |error| TlsError::Pem { path: path.to_path_buf(), error };
-    let bytes = std::fs::read(path).map_err(|error| pem(rustls::pki_types::pem::Error::Io(error)))?;
+    let bytes =
+        std::fs::read(path).map_err(|error| pem(rustls::pki_types::pem::Error::Io(error)))?;
     let lists = CertificateRevocationListDer::pem_slice_iter(&bytes);
     let lists = lists.collect::<Result<Vec<_>, _>>().map_err(pem)?;
     // What holds no list would let everybody in; rustls says so of bytes that are none.
