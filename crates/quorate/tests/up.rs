@@ -30,7 +30,7 @@ fn three_nodes_serve_and_stop_cleanly() {
 
     for node in &status {
         let names: Vec<_> = node["groups"].as_array().unwrap().iter().map(|g| &g["name"]).collect();
-        assert_eq!(names, ["coordination", "kv"]);
+        assert_eq!(names, ["coordination", "kv", "system"]);
         assert_ne!(node["groups"][1]["leader"], serde_json::Value::Null, "{node}");
     }
 
