@@ -1,6 +1,6 @@
 """etcdctl against Quorate and against etcd itself: the same commands to both, and what they print must be the same.
 
-    etcdctl.py --quorate target/release/quorate [--etcd DIR-OF-ETCD-BINARIES]
+    etcdctl.py --quorate target/release/quorate [--etcd BINARY] [--etcdctl BINARY]
 
 Starts three nodes of each on free ports. Ids of members, leases and clusters, terms and times differ by nature: they are
 replaced before the comparison; revisions and counts are not. What has nothing to compare with is checked by itself: that all
@@ -105,29 +105,31 @@ REPLACED = [
     (re.compile(r'"(cluster_id|member_id|raft_term|lease|ID)":\d+'), r'"\1":0'),
     (re.compile(r'"(ClusterID|MemberID|RaftTerm)" : \d+'), r'"\1" : 0'),
     (re.compile(r"127\.0\.0\.1:\d+"), "HOST"),
-    (re.compile(r'"(ClusterID|MemberID|RaftTerm)" : \d+'), r'"\1" : 0'),
     (re.compile(r"took = [^ ]+"), "took = TIME"),
+    (re.compile(r"took [0-9.]+(ms|\u00b5s|s)"), "took TIME"),
     (re.compile(r"remaining\(\d+s\)"), "remaining(TIME)"),
 ]
 
 
 def plain(text):
+    """Without what differs by nature, and without the lines that etcdctl logs."""
+    text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith('{"level"'))
     for pattern, replacement in REPLACED:
         text = pattern.sub(replacement, text)
     return text
 
 
 class Judge:
-    def __init__(self):
-        self.passed, self.failed = 0, 0
+    def __init__(self, suite="etcdctl"):
+        self.suite, self.passed, self.failed = suite, 0, 0
 
     def tell(self, name, ok, detail=""):
         if ok:
             self.passed += 1
-            print("ok    etcdctl: %s" % name, flush=True)
+            print("ok    %s: %s" % (self.suite, name), flush=True)
         else:
             self.failed += 1
-            print("FAIL  etcdctl: %s\n%s" % (name, detail), flush=True)
+            print("FAIL  %s: %s\n%s" % (self.suite, name, detail), flush=True)
 
 
 # Name of the story, then its commands in order; a pair is a command and what it reads from stdin.

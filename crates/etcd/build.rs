@@ -6,8 +6,15 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 6] =
-    ["kv.proto", "auth.proto", "rpc.proto", "v3lock.proto", "v3election.proto", "health.proto"];
+const FILES: [&str; 7] = [
+    "kv.proto",
+    "auth.proto",
+    "lease.proto",
+    "rpc.proto",
+    "v3lock.proto",
+    "v3election.proto",
+    "health.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

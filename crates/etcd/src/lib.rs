@@ -7,6 +7,7 @@
 //! | [`command`] | what goes through the log |
 //! | [`server`] | what one server does for its clients: calls, reads, watches, the leader's clock |
 //! | [`check`] | what is wrong with a request, before anything is proposed |
+//! | [`db`] | etcd's database file, written and read |
 //! | [`grpc`] | messages in the bytes of a gRPC stream, for servers and clients |
 //! | [`methods`] | calls by their gRPC names |
 //! | [`Refusal`] | every error, with etcd's code and words |
@@ -15,6 +16,7 @@
 
 pub mod check;
 pub mod command;
+pub mod db;
 pub mod grpc;
 mod ids;
 pub mod messages;

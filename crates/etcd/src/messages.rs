@@ -19,6 +19,13 @@ pub mod authpb {
     include!(concat!(env!("OUT_DIR"), "/authpb.rs"));
 }
 
+/// Leases as they are kept.
+#[expect(missing_docs, reason = "compiled from proto/lease.proto")]
+#[allow(clippy::all)]
+pub mod leasepb {
+    include!(concat!(env!("OUT_DIR"), "/leasepb.rs"));
+}
+
 /// Requests and replies.
 #[expect(missing_docs, reason = "compiled from proto/rpc.proto")]
 #[allow(clippy::all)]

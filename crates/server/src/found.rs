@@ -1,6 +1,7 @@
-//! Makes the data directories of a new cluster that begins with a state: what an import and a restored backup need (ZK-19).
+//! Makes the data directories of a new cluster that begins with a state: what an import and a restored backup need (ZK-19, KV-8).
 //!
-//! Every directory gets the same snapshot, as if entry 1 of term 1 had brought it about, and its members. A directory becomes
+//! Every directory gets the same snapshot of one group, as if entry 1 of term 1 had brought it about, and its members; the other
+//! groups begin empty. A directory becomes
 //! one only once the snapshots of all are durable: a founding that was cut off leaves nothing that a node would start on.
 
 use std::io;
@@ -9,12 +10,11 @@ use std::sync::mpsc::{Receiver, channel};
 
 use bytes::Bytes;
 use quorate_contracts::{
-    ClusterId, EntryId, GroupId, HardState, NodeId, Progress, Record, SnapshotInput, SnapshotMeta,
-    SnapshotOutput, StateMachine, Term, Time, Wire, WriteMark,
+    ClusterId, EntryId, GroupId, HardState, LogIndex, NodeId, Progress, Record, SnapshotInput,
+    SnapshotMeta, SnapshotOutput, StateMachine, Term, Time, Wire, WriteMark,
 };
 use quorate_raft::Membership;
 use quorate_storage::{Completion, Identity, OpenError, Storage, StorageEvent, StorageOptions};
-use quorate_zk::tree::{Founding, Tree};
 use thiserror::Error;
 
 use crate::data_dir::{DataDir, DataDirError};
@@ -32,33 +32,34 @@ pub enum FoundError {
     Disk { path: PathBuf, reason: String },
 }
 
-const GROUP: GroupId = GroupId::COORDINATION;
 /// Bytes of a piece of the snapshot: as large as those that nodes write.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Makes one data directory for each node of a new cluster, all holding `tree`, which was founded at `founding`.
+/// Where a group begins: everything before is in its first snapshot.
+const LAST: EntryId = EntryId { term: Term(1), index: LogIndex(1) };
+
+/// Makes one data directory for each node of a new cluster, where `group` begins with what `state` holds.
 pub fn found(
     cluster: ClusterId,
     directories: &[(NodeId, PathBuf)],
-    tree: &mut Tree,
-    founding: Founding,
+    group: GroupId,
+    state: &mut impl StateMachine,
 ) -> Result<(), FoundError> {
-    let last = EntryId::new(founding.index, Term(1));
     let voters = Membership::of_voters(directories.iter().map(|(node, _)| *node));
-    let meta = SnapshotMeta { last, membership: voters.to_bytes() };
+    let meta = SnapshotMeta { last: LAST, membership: voters.to_bytes() };
     let mut seeds = Vec::new();
     for (node, path) in directories {
-        seeds.push(Seed::begin(path, cluster, *node, &meta)?);
+        seeds.push(Seed::begin(path, cluster, *node, group, &meta)?);
     }
-    tree.begin_snapshot();
+    state.begin_snapshot();
     let mut done = false;
     while !done {
         let mut piece = Vec::new();
-        done = tree.snapshot_slice(PIECE_BYTES, &mut piece) == Progress::Done;
+        done = state.snapshot_slice(PIECE_BYTES, &mut piece) == Progress::Done;
         let piece = Bytes::from(piece);
         seeds.iter_mut().try_for_each(|seed| seed.write(&piece))?;
     }
-    seeds.iter_mut().try_for_each(|seed| seed.finish(last))?;
+    seeds.iter_mut().try_for_each(Seed::finish)?;
     for seed in &seeds {
         DataDir::seal(&seed.path, seed.identity)?;
     }
@@ -68,6 +69,7 @@ pub fn found(
 /// A directory that is being made.
 struct Seed {
     path: PathBuf,
+    group: GroupId,
     identity: Identity,
     storage: Storage<RealDisk>,
     completions: Receiver<Completion>,
@@ -81,6 +83,7 @@ impl Seed {
         path: &Path,
         cluster: ClusterId,
         node: NodeId,
+        group: GroupId,
         meta: &SnapshotMeta,
     ) -> Result<Self, FoundError> {
         let path = path.to_path_buf();
@@ -99,7 +102,8 @@ impl Seed {
         .map_err(io)?;
         let (storage, _) = Storage::open(disk, identity, StorageOptions::default())
             .map_err(|error| FoundError::Open { path: path.clone(), error })?;
-        let mut seed = Self { path, identity, storage, completions, offset: 0, now: Time::ZERO };
+        let mut seed =
+            Self { path, group, identity, storage, completions, offset: 0, now: Time::ZERO };
         seed.work(SnapshotOutput::Begin { meta: meta.clone() });
         Ok(seed)
     }
@@ -112,20 +116,20 @@ impl Seed {
         })
     }
 
-    fn finish(&mut self, last: EntryId) -> Result<(), FoundError> {
+    fn finish(&mut self) -> Result<(), FoundError> {
         self.work(SnapshotOutput::Finish);
         self.wait(|event| {
             matches!(event, StorageEvent::Snapshot { news: SnapshotInput::Finished { .. }, .. })
         })?;
-        let hard_state = HardState { term: last.term, voted_for: None };
-        let record = Record { hard_state: Some(hard_state), base: Some(last), ..Record::default() };
-        self.storage.persist(GROUP, WriteMark(1), record);
+        let hard_state = HardState { term: LAST.term, voted_for: None };
+        let record = Record { hard_state: Some(hard_state), base: Some(LAST), ..Record::default() };
+        self.storage.persist(self.group, WriteMark(1), record);
         self.wait(|event| matches!(event, StorageEvent::Persisted { .. }))
     }
 
     /// Begins work, whose news come through completions.
     fn work(&mut self, work: SnapshotOutput) {
-        self.storage.snapshot(GROUP, work, &mut Vec::new());
+        self.storage.snapshot(self.group, work, &mut Vec::new());
     }
 
     /// Works until that has happened. Nobody waits for this disk, so what is paced is due at once: the clock leaps.
@@ -164,6 +168,7 @@ fn failure(event: StorageEvent) -> Option<String> {
 mod tests {
     use quorate_zk::command::Zxid;
     use quorate_zk::import::ImportedTree;
+    use quorate_zk::tree::{Founding, Tree};
 
     use super::*;
 
@@ -176,20 +181,21 @@ mod tests {
         let founding = Founding::above(Zxid(0x3_0000_0007));
         let imported = ImportedTree::default();
         let mut tree = Tree::found(&imported, founding).unwrap();
-        found(ClusterId(7), &directories, &mut tree, founding).unwrap();
+        found(ClusterId(7), &directories, GroupId::COORDINATION, &mut tree).unwrap();
         for (node, path) in &directories {
             let data_dir = DataDir::open(path, *node).unwrap();
             let disk = RealDisk::new(&data_dir.log(), |_| {}).unwrap();
             let opened = Storage::open(disk, data_dir.identity(), StorageOptions::default());
             let (_, mut recovered) = opened.unwrap();
-            let group = recovered.remove(&GROUP).unwrap();
+            let group = recovered.remove(&GroupId::COORDINATION).unwrap();
             let (meta, _) = group.snapshot.unwrap();
-            assert_eq!((meta.last, group.last), (EntryId::new(founding.index, Term(1)), meta.last));
+            assert_eq!(founding.index, LAST.index, "zxids follow from it");
+            assert_eq!((meta.last, group.last), (LAST, LAST));
             let members = Membership::from_bytes(&meta.membership).unwrap();
             assert_eq!(members, Membership::of_voters([1, 2, 3].map(NodeId)));
             assert_eq!(group.hard_state.term, Term(1));
         }
-        let again = found(ClusterId(7), &directories, &mut tree, founding);
+        let again = found(ClusterId(7), &directories, GroupId::COORDINATION, &mut tree);
         assert!(
             matches!(again, Err(FoundError::DataDir(DataDirError::Exists { .. }))),
             "{again:?}"

@@ -17,6 +17,7 @@
 //! Not here: files, threads and clocks; repairing damage from other members.
 
 mod batch;
+mod content;
 mod disk;
 mod index;
 mod inspect;
@@ -27,6 +28,7 @@ mod space;
 mod storage;
 mod walk;
 
+pub use content::SnapshotContent;
 pub use disk::{Completion, Disk, FileInfo, Operation, Ticket};
 pub use inspect::{
     GroupReport, Inspection, Problem, SegmentReport, SnapshotReport, Start, TornReport, inspect,

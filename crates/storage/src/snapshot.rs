@@ -23,7 +23,7 @@ use crate::disk::is_full;
 use crate::{Disk, FileInfo, Identity, OpenError, Operation, Storage, StorageEvent, Ticket};
 
 const MAGIC: &[u8; 8] = b"QRTESNP1";
-const PIECE_HEADER_BYTES: u64 = 8;
+pub(crate) const PIECE_HEADER_BYTES: u64 = 8;
 const END_BYTES: u64 = 16;
 /// More than any header takes; memberships are small.
 const HEADER_BYTES_MAX: usize = 1 << 16;
@@ -214,7 +214,10 @@ fn header(identity: &Identity, group: GroupId, meta: &SnapshotMeta) -> Bytes {
 }
 
 /// The group, what the file stands for, and where its pieces begin.
-fn read_header(head: &[u8], identity: &Identity) -> Option<(GroupId, SnapshotMeta, u64)> {
+pub(crate) fn read_header(
+    head: &[u8],
+    identity: &Identity,
+) -> Option<(GroupId, SnapshotMeta, u64)> {
     let mut input = WireReader::from_slice(head);
     let magic: [u8; 8] = input.array().ok()?;
     let cluster = input.u64().ok()?;
@@ -228,7 +231,7 @@ fn read_header(head: &[u8], identity: &Identity) -> Option<(GroupId, SnapshotMet
     good.then_some((group, meta, body as u64 + 4))
 }
 
-fn end_frame(content: u64) -> [u8; END_BYTES as usize] {
+pub(crate) fn end_frame(content: u64) -> [u8; END_BYTES as usize] {
     let total = content.to_be_bytes();
     let mut frame = [0; END_BYTES as usize];
     frame[4..8].copy_from_slice(&crc32c::crc32c(&total).to_be_bytes());
@@ -245,7 +248,7 @@ fn piece_frame(bytes: &[u8]) -> Bytes {
 }
 
 /// The content of a piece's frame, checked.
-fn read_piece(frame: &Bytes) -> Option<Bytes> {
+pub(crate) fn read_piece(frame: &Bytes) -> Option<Bytes> {
     let length = u32::from_be_bytes(frame.get(..4)?.try_into().ok()?) as usize;
     let checksum = u32::from_be_bytes(frame.get(4..8)?.try_into().ok()?);
     let bytes = frame.get(8..length.checked_add(8)?)?;

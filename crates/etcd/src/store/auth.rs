@@ -3,6 +3,8 @@
 //! Passwords are hashed before they get here. A change counts up the auth revision: a caller whose token is older than
 //! the last change is told so and must authenticate again, so that what is checked is what is in force.
 
+mod records;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
@@ -165,7 +167,7 @@ impl Auth {
         let changed = self.perform(change)?;
         if changed {
             self.revision += 1;
-            self.digest = mix(u64::from(crc32c::crc32c(&self.to_bytes())));
+            self.digest_anew();
         }
         Ok(())
     }
@@ -297,6 +299,13 @@ impl Auth {
         self.digest
     }
 
+    /// Nothing has changed yet at revision 1.
+    fn digest_anew(&mut self) {
+        if self.revision > 1 {
+            self.digest = mix(u64::from(crc32c::crc32c(&self.to_bytes())));
+        }
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         let mut out = WireWriter::default();
         self.encode(&mut out);
@@ -337,9 +346,7 @@ impl Auth {
                 (0..input.count(4)?).map(|_| decode_permission(input)).collect::<Result<_, _>>()?;
             auth.roles.insert(name, permissions);
         }
-        if auth.revision > 1 {
-            auth.digest = mix(u64::from(crc32c::crc32c(&auth.to_bytes())));
-        }
+        auth.digest_anew();
         Ok(auth)
     }
 }

@@ -11,11 +11,13 @@
 //! | `auth`, `permits` | users, roles, and what a request needs |
 //! | `clients` | what makes calls take effect once |
 //! | `snapshot` | all of it as bytes |
+//! | `builder` | all of it made of what another store kept |
 //!
 //! The store knows no time: that something has expired is a leader's word, and it counts only while that leader
 //! reigns ([`Body::Reign`]): the word of an earlier one may come late, when clients were already told that they live.
 
 mod auth;
+mod builder;
 mod clients;
 mod index;
 mod lease;
@@ -31,14 +33,16 @@ use std::collections::BTreeSet;
 use quorate_contracts::{BadSnapshot, LogIndex, Progress, StateMachine, Term};
 
 pub use auth::{Access, Auth, ROOT};
+pub(crate) use builder::StoreBuilder;
 pub use clients::WINDOW;
 pub use lease::{LEASE_TTL_MAX, LEASE_TTL_MIN};
 pub(crate) use mvcc::Mvcc;
 pub use range::is_in_order;
 use range::{Measured, Piece, measure, piece, range, readable_revision};
+pub(crate) use snapshot::VersionReader;
 use txn::read_only;
 pub(crate) use txn::{is_read_only, is_serializable};
-pub(crate) use versions::VersionId;
+pub(crate) use versions::{Position, Version, VersionId, decode as decode_version};
 
 use crate::command::{Body, Caller, Command, Event, Outcome, Reply, Tag};
 use crate::messages::etcdserverpb as pb;

@@ -53,8 +53,7 @@ impl Mvcc {
 
     /// Deletes a key that is there.
     pub(super) fn delete(&mut self, at: Position, key: &[u8]) {
-        let (created, lease) = (Revision(0), LeaseId::NONE);
-        self.write(&Version { key, value: &[], at, created, version: 0, lease });
+        self.write(&Version::tombstone(key, at));
     }
 
     fn write(&mut self, version: &Version<'_>) {
@@ -263,6 +262,12 @@ impl Mvcc {
             }
             None => false,
         }
+    }
+
+    /// Takes in a version of another store; [`rebuild`](Self::rebuild) must follow.
+    pub(super) fn take_in(&mut self, version: &Version<'_>) {
+        let id = self.versions.add(version);
+        self.history.push_back(id);
     }
 
     /// Makes index and history from the versions.

@@ -26,6 +26,13 @@ const HEAD_BYTES_MAX: u32 = 1 << 30;
 const VERSION_BYTES_MAX: u32 = 1 << 30;
 
 impl Store {
+    /// Makes of the versions what follows from them.
+    pub(super) fn rebuild(&mut self) {
+        self.mvcc.rebuild();
+        let leases = &mut self.leases;
+        self.mvcc.leased(|lease, key| leases.move_key(key, LeaseId::NONE, lease));
+    }
+
     pub(super) fn begin_snapshotting(&mut self) {
         self.head = Some(encode_head(self));
         self.mvcc.versions.begin_snapshot();
@@ -72,29 +79,48 @@ fn encode_head(store: &Store) -> Vec<u8> {
     out.finish().to_vec()
 }
 
-pub(super) fn restore(reader: &mut dyn Read) -> Result<Store, BadSnapshot> {
-    let mut reader = std::io::BufReader::with_capacity(1 << 16, reader);
-    let version = read_u32(&mut reader)?;
-    if version != VERSION {
-        return Err(BadSnapshot::Version { found: version, known: VERSION });
-    }
-    let head_bytes = read_u32(&mut reader)?;
-    let head = read_bytes(&mut reader, head_bytes, HEAD_BYTES_MAX)?;
-    let mut store = decode_head(&head).map_err(|Malformed(what)| BadSnapshot::Malformed(what))?;
-    loop {
-        let key_bytes = read_u32(&mut reader)?;
-        if key_bytes == 0 {
-            break;
+/// A version as `versions` keeps it, behind the length of its key.
+type Kept = (u32, Box<[u8]>);
+
+/// The versions in a snapshot, one after the other.
+pub(crate) struct VersionReader<R> {
+    reader: std::io::BufReader<R>,
+}
+
+impl<R: Read> VersionReader<R> {
+    /// Reads what precedes them: a store with everything but keys.
+    pub(crate) fn begin(reader: R) -> Result<(Store, Self), BadSnapshot> {
+        let mut reader = std::io::BufReader::with_capacity(1 << 16, reader);
+        let version = read_u32(&mut reader)?;
+        if version != VERSION {
+            return Err(BadSnapshot::Version { found: version, known: VERSION });
         }
-        let bytes = read_u32(&mut reader)?;
-        let data = read_bytes(&mut reader, bytes, VERSION_BYTES_MAX)?;
-        if !store.mvcc.restore(data.into_boxed_slice(), key_bytes) {
+        let head_bytes = read_u32(&mut reader)?;
+        let head = read_bytes(&mut reader, head_bytes, HEAD_BYTES_MAX)?;
+        let store = decode_head(&head).map_err(|Malformed(what)| BadSnapshot::Malformed(what))?;
+        Ok((store, Self { reader }))
+    }
+
+    /// The next one; `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<Kept>, BadSnapshot> {
+        let key_bytes = read_u32(&mut self.reader)?;
+        if key_bytes == 0 {
+            return Ok(None);
+        }
+        let bytes = read_u32(&mut self.reader)?;
+        let data = read_bytes(&mut self.reader, bytes, VERSION_BYTES_MAX)?;
+        Ok(Some((key_bytes, data.into_boxed_slice())))
+    }
+}
+
+pub(super) fn restore(reader: &mut dyn Read) -> Result<Store, BadSnapshot> {
+    let (mut store, mut versions) = VersionReader::begin(reader)?;
+    while let Some((key_bytes, data)) = versions.next()? {
+        if !store.mvcc.restore(data, key_bytes) {
             return Err(BadSnapshot::Malformed("a version of a key that cannot be read"));
         }
     }
-    store.mvcc.rebuild();
-    let leases = &mut store.leases;
-    store.mvcc.leased(|lease, key| leases.move_key(key, LeaseId::NONE, lease));
+    store.rebuild();
     Ok(store)
 }
 

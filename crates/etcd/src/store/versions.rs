@@ -41,6 +41,13 @@ pub(crate) struct Version<'a> {
     pub(crate) lease: LeaseId,
 }
 
+impl<'a> Version<'a> {
+    /// A key is deleted.
+    pub(crate) fn tombstone(key: &'a [u8], at: Position) -> Self {
+        Self { key, value: &[], at, created: Revision(0), version: 0, lease: LeaseId::NONE }
+    }
+}
+
 #[derive(Debug)]
 struct Slot {
     /// Empty if the slot is free.
@@ -308,13 +315,13 @@ fn encode(version: &Version<'_>) -> Box<[u8]> {
     data.into_boxed_slice()
 }
 
-fn decode(data: &[u8], key_bytes: usize) -> Option<Version<'_>> {
+/// A version as a snapshot has it, with the bytes of its key; `None` if it means nothing.
+pub(crate) fn decode(data: &[u8], key_bytes: usize) -> Option<Version<'_>> {
     let (key, rest) = data.split_at_checked(key_bytes)?;
     let (at, rest) = position(rest)?;
     let (version, rest) = varint(rest)?;
     if version == 0 {
-        let (created, lease) = (Revision(0), LeaseId::NONE);
-        return Some(Version { key, value: &[], at, created, version, lease });
+        return Some(Version::tombstone(key, at));
     }
     let (age, rest) = varint(rest)?;
     let (lease, value) = varint(rest)?;

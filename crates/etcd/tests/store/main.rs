@@ -1,5 +1,6 @@
 //! The store by itself: scripts, the words of errors, and a naive store to compare with.
 
+mod db;
 mod errors;
 mod model;
 mod script;

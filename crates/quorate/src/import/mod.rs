@@ -1,5 +1,6 @@
-//! `quorate import`: a new cluster that goes on where a ZooKeeper ensemble stops (ZK-19).
+//! `quorate import`: a new cluster that goes on where a ZooKeeper ensemble stops (ZK-19), or etcd (KV-8).
 
+mod etcd;
 mod files;
 mod live;
 mod report;
@@ -7,7 +8,7 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use quorate_contracts::{ClusterId, NodeId};
+use quorate_contracts::{ClusterId, GroupId, NodeId, StateMachine};
 use quorate_server::{FoundError, found, random_u64};
 use quorate_zk::command::Zxid;
 use quorate_zk::import::{Difference, ImportedTree, compare};
@@ -18,11 +19,13 @@ use crate::failure::{Done, Failure, Kind, tell};
 use crate::serve::explain_data_dir;
 use report::Report;
 
-/// Begin a new cluster with what ZooKeeper holds
+/// Begin a new cluster with what ZooKeeper or etcd holds
 #[derive(Subcommand)]
 pub(crate) enum Import {
     /// Read ZooKeeper's files, or a running ensemble, into new data directories
     Zookeeper(Zookeeper),
+    /// Read a snapshot of etcd, or of a cluster of ours, into new data directories
+    Etcd(etcd::Etcd),
     /// Tell in what two running ensembles differ
     Compare(Compare),
 }
@@ -107,6 +110,7 @@ impl Import {
     pub(crate) fn run(self) -> Result<Done, Failure> {
         match self {
             Self::Zookeeper(zookeeper) => zookeeper.run(),
+            Self::Etcd(etcd) => etcd.run(),
             Self::Compare(compare) => compare.run(),
         }
     }
@@ -158,13 +162,22 @@ pub(crate) fn found_cluster(
     tree: &mut Tree,
     founding: Founding,
 ) -> Result<report::Founded, Failure> {
+    let cluster = found_group(directories, GroupId::COORDINATION, tree)?.0;
+    let kept = tree.znodes();
+    Ok(report::Founded { cluster, zxid: founding.zxid, directories: directories.to_vec(), kept })
+}
+
+fn found_group(
+    directories: &[PathBuf],
+    group: GroupId,
+    state: &mut impl StateMachine,
+) -> Result<ClusterId, Failure> {
     let what = "found a cluster";
     let cluster = random_u64()
         .map_err(|error| Failure::new(Kind::Data, what, error, "is /dev/urandom there?"))?;
     let numbered: Vec<(NodeId, PathBuf)> = (1..).map(NodeId).zip(directories.to_vec()).collect();
-    found(ClusterId(cluster), &numbered, tree, founding).map_err(explain_found)?;
-    let kept = tree.znodes();
-    Ok(report::Founded { cluster, zxid: founding.zxid, directories: directories.to_vec(), kept })
+    found(ClusterId(cluster), &numbered, group, state).map_err(explain_found)?;
+    Ok(ClusterId(cluster))
 }
 
 fn explain_found(error: FoundError) -> Failure {

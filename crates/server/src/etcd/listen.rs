@@ -48,6 +48,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const ROOM_KIB: usize = 128 << 10;
 /// Large ranges that are sent at a time, each with two pieces in memory: beyond, clients wait.
 const LARGE_RANGES_MAX: usize = 64;
+/// Snapshots that are made at a time, each with two files of the size of the store: beyond, clients wait.
+const SNAPSHOTS_MAX: usize = 2;
 
 /// What handlers have.
 pub(crate) struct Api {
@@ -56,6 +58,8 @@ pub(crate) struct Api {
     pub(super) room: Semaphore,
     /// Ranges that are being sent in pieces.
     pub(super) large: Semaphore,
+    /// Snapshots that are being made and sent.
+    pub(super) snapshots: Semaphore,
 }
 
 impl Api {
@@ -65,6 +69,7 @@ impl Api {
             about,
             room: Semaphore::new(ROOM_KIB),
             large: Semaphore::new(LARGE_RANGES_MAX),
+            snapshots: Semaphore::new(SNAPSHOTS_MAX),
         })
     }
 }

@@ -1,14 +1,15 @@
 //! Snapshot files: whole or not there, whatever happens while they are written.
 
-use std::io;
+use std::io::{self, Read};
 
 use crate::support::{Bench, Files, G1, LARGE, append, id, load, shape, snapshot, vote};
 use bytes::Bytes;
 use quorate_contracts::{
-    LogIndex, NodeId, Record, SnapshotInput, SnapshotMeta, SnapshotOutput, Time,
+    GroupId, LogIndex, NodeId, Record, SnapshotInput, SnapshotMeta, SnapshotOutput, Time,
 };
 use quorate_storage::{
-    Completion, OpenError, Operation, SnapshotFile, StorageEvent, StorageOptions, finished_name,
+    Completion, OpenError, Operation, SnapshotContent, SnapshotFile, StorageEvent, StorageOptions,
+    finished_name,
 };
 
 fn meta(index: u64) -> SnapshotMeta {
@@ -303,12 +304,24 @@ fn a_file_that_left_its_directory_is_checked_whole() {
     let whole = Bytes::from(bench.disk.found()[&finished_name(G1, id(4, 1))].clone());
     let file = SnapshotFile::read(&whole).expect("it is whole");
     assert_eq!((file.group, file.meta, &file.content[..]), (G1, meta(4), &b"one two"[..]));
+    let (group, meta, content) = in_pieces(&whole).expect("it is whole");
+    assert_eq!((group, meta, &content[..]), (G1, self::meta(4), &b"one two"[..]));
     for at in 0..whole.len() {
         assert!(SnapshotFile::read(&whole.slice(..at)).is_err(), "cut at {at}");
+        assert!(in_pieces(&whole[..at]).is_err(), "cut at {at}, in pieces");
         let mut bytes = whole.to_vec();
         bytes[at] ^= 0x40;
+        assert!(in_pieces(&bytes).is_err(), "byte {at} flipped, in pieces");
         assert!(SnapshotFile::read(&bytes.into()).is_err(), "byte {at} flipped");
     }
     let longer = [&whole[..], b"more"].concat();
     assert!(SnapshotFile::read(&longer.into()).is_err(), "something follows its end");
+}
+
+/// A file as one reads it who has not the memory for all of it.
+fn in_pieces(mut file: &[u8]) -> io::Result<(GroupId, SnapshotMeta, Vec<u8>)> {
+    let (group, meta, mut reader) = SnapshotContent::open(&mut file)?;
+    let mut content = Vec::new();
+    reader.read_to_end(&mut content)?;
+    Ok((group, meta, content))
 }
