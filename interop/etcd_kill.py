@@ -1,22 +1,28 @@
 """etcd clients while nodes are killed with -9: nothing acknowledged is lost, nothing a watcher is told is missing or twice.
 
-    etcd_kill.py --quorate target/release/quorate [--rounds 3] [--writers 8]
+    etcd_kill.py --quorate target/release/quorate [--rounds 3] [--writers 8] [--appenders 2] [--pause-s 0.5]
 
-Writers put keys of their own through the JSON gateway, at whichever node answers. Watchers follow one node each and go on
-where they stopped when it dies. In each round the leader of the key/value group is killed under that load and started again.
-Afterwards every write that was acknowledged must be there at every node, and every watcher must have been told each key once, in
-the order of revisions. Ends with `N passed, M failed`.
+Writers put keys of their own through the JSON gateway, at whichever node answers. Appenders call `quorate kv put`, whose Clerk sends a write
+again until it knows what came of it: each done call must count as one version of the appender's key, never two. Watchers follow one
+node each and go on where they stopped when it dies. In each round a node is killed under that load, most often the leader of the
+key/value group, and started again. Afterwards every write that was acknowledged must be there at every node, and every watcher must
+have been told each change once, in the order of revisions. Ends with `N passed, M failed`.
 """
 
 import argparse
 import base64
 import http.client
 import json
+import random
+import subprocess
 import sys
 import threading
 import time
 
 from cluster import QuorateCluster, wait_until
+
+# What `quorate kv` exits with when a write may have happened.
+UNKNOWN = 2
 
 
 def b64(text):
@@ -68,6 +74,29 @@ class Writer(threading.Thread):
                 time.sleep(0.01)
 
 
+class Appender(threading.Thread):
+    """Puts one key again and again with the Clerk, which says done, refused or unknown."""
+
+    def __init__(self, number, binary, endpoints):
+        super().__init__(daemon=True)
+        self.key = "load/append-%d" % number
+        # Each begins with another server.
+        servers = ",".join(endpoints[number % len(endpoints):] + endpoints[:number % len(endpoints)])
+        self.command = [binary, "kv", "put", "--servers", servers, self.key]
+        self.done, self.unknown, self.refused = 0, 0, []
+        self.stopped = False
+
+    def run(self):
+        while not self.stopped:
+            ran = subprocess.run([*self.command, str(self.done)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+            if ran.returncode == 0:
+                self.done += 1
+            elif ran.returncode == UNKNOWN:
+                self.unknown += 1
+            else:
+                self.refused.append(ran.stderr)
+
+
 class Watcher(threading.Thread):
     """Follows a node; after a lost connection goes on where it stopped, at the next one."""
 
@@ -108,20 +137,37 @@ def kv_leader(cluster):
     return wait_until("a leader of the key/value group", known)
 
 
-def kill_leaders(cluster, rounds):
+def kill(cluster, rounds, pause):
+    """The leader most often, another one now and then; how many of the kills met the leader."""
+    leaders = 0
     for _ in range(rounds):
-        time.sleep(1.0)
+        time.sleep(pause)
         leader = kv_leader(cluster)
-        cluster.kill(leader)
-        time.sleep(1.0)
-        cluster.start(leader)
-        wait_until("node %d is back" % leader, lambda: cluster.status()[leader].get("kv", {}).get("serving"))
+        victim = random.choice([leader, leader, *cluster.ids])
+        leaders += victim == leader
+        cluster.kill(victim)
+        time.sleep(pause)
+        cluster.start(victim)
+        wait_until("node %d is back" % victim, lambda: cluster.status()[victim].get("kv", {}).get("serving"))
+    return leaders
 
 
 def present(endpoint):
-    """Every key of the load at one node, by a linearizable read."""
+    """Every key of the load at one node, by a linearizable read: its revision and its version."""
     reply = Gateway(endpoint, timeout=60).call("/v3/kv/range", {"key": b64("load/"), "range_end": b64("load0"), "keys_only": True})
-    return {unb64(kv["key"]): int(kv["mod_revision"]) for kv in reply.get("kvs", [])}
+    return {unb64(kv["key"]): (int(kv["mod_revision"]), int(kv["version"])) for kv in reply.get("kvs", [])}
+
+
+def whole(told, found):
+    """What is wrong with what a watcher was told: each change of each key once, in order, and in the end what is there."""
+    revisions = [revision for revision, _ in told]
+    if revisions != sorted(set(revisions)):
+        return "revisions do not ascend"
+    counts = {}
+    for revision, key in told:
+        counts[key] = counts.get(key, 0) + 1
+    missing = [key for key, (_, version) in found.items() if counts.get(key) != version]
+    return "told of %s as often as %s" % (missing[:3], [(counts.get(key), found[key]) for key in missing[:3]]) if missing else None
 
 
 def main():
@@ -129,6 +175,8 @@ def main():
     parser.add_argument("--quorate", metavar="BINARY", required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--writers", type=int, default=8)
+    parser.add_argument("--appenders", type=int, default=2)
+    parser.add_argument("--pause-s", type=float, default=0.5)
     args = parser.parse_args()
     passed = failed = 0
 
@@ -140,34 +188,46 @@ def main():
     with QuorateCluster(args.quorate) as cluster:
         endpoints = [node["etcd"] for _, node in sorted(cluster.members().items())]
         writers = [Writer(i, endpoints) for i in range(args.writers)]
+        appenders = [Appender(i, cluster.binary, endpoints) for i in range(args.appenders)]
         watchers = [Watcher(i, endpoints) for i in range(len(endpoints))]
-        for thread in watchers + writers:
+        for thread in watchers + writers + appenders:
             thread.start()
-        kill_leaders(cluster, args.rounds)
+        began = time.monotonic()
+        leaders = kill(cluster, args.rounds, args.pause_s)
+        took = time.monotonic() - began
         time.sleep(1.0)
-        for writer in writers:
-            writer.stopped = True
-        for writer in writers:
-            writer.join(30)
+        for thread in writers + appenders:
+            thread.stopped = True
+        for thread in writers + appenders:
+            thread.join(60)
         acknowledged = dict(pair for writer in writers for pair in writer.acknowledged)
         doubtful = {key for writer in writers for key in writer.doubtful}
-        judge("%d writes acknowledged over %d kills, %d of unknown outcome, longest gap %.2f s" % (
-            len(acknowledged), args.rounds, len(doubtful), max(w.gap for w in writers)), len(acknowledged) > 100)
+        judge("%d kills in %.0f s, %d of them of the leader" % (args.rounds, took, leaders), leaders > 0 or args.rounds == 0)
+        judge("%d writes acknowledged, %d of unknown outcome, longest gap %.2f s" % (
+            len(acknowledged), len(doubtful), max(w.gap for w in writers)), len(acknowledged) > 100)
         for endpoint in endpoints:
             found = present(endpoint)
-            lost = [key for key, revision in acknowledged.items() if found.get(key) != revision]
+            lost = [key for key, revision in acknowledged.items() if found.get(key, (0, 0))[0] != revision]
             judge("every acknowledged write is there, as seen by %s" % endpoint, not lost, lost[:5])
-            strange = [key for key in found if key not in acknowledged and key not in doubtful]
+            own = {appender.key for appender in appenders}
+            strange = [key for key in found if key not in acknowledged and key not in doubtful and key not in own]
             judge("nothing else is there", not strange, strange[:5])
-        everything = sorted((revision, key) for key, revision in found.items())
+            twice = [key for key, (_, version) in found.items() if version != 1 and key not in own]
+            judge("no write is there twice", not twice, twice[:5])
+        for appender in appenders:
+            version = found.get(appender.key, (0, 0))[1]
+            judge("the Clerk's %d calls that were done, and %d of unknown outcome, are %d versions" % (
+                appender.done, appender.unknown, version),
+                appender.done > 0 and not appender.refused and 0 <= version - appender.done <= appender.unknown, appender.refused[:2])
+        last = max(revision for revision, _ in found.values())
         for watcher in watchers:
             try:
-                wait_until("a watcher is told everything", lambda: len(watcher.told) >= len(everything), 30)
+                wait_until("a watcher is told everything", lambda: watcher.told and watcher.told[-1][0] >= last, 30)
             except AssertionError:
                 pass
             watcher.stopped = True
-            judge("watcher %d was told each write once, in order" % watcher.at, watcher.told == everything,
-                  "%d told of %d" % (len(watcher.told), len(everything)))
+            flaw = whole(watcher.told, found)
+            judge("a watcher was told each of %d changes once, in order" % len(watcher.told), flaw is None, flaw)
     print("%d passed, %d failed" % (passed, failed))
     return 1 if failed else 0
 
