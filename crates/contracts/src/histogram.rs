@@ -3,7 +3,7 @@
 //! Each doubling of the time has four buckets, so a value is known to a quarter. Counts only grow: who wants the
 //! percentiles of the last minute subtracts what was counted a minute ago.
 //!
-//! Not here: a clock, and percentiles themselves, which belong to whoever shows them.
+//! Not here: a clock.
 
 use std::time::Duration;
 
@@ -12,11 +12,14 @@ const BUCKETS: usize = 100;
 
 /// Counts of durations, in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Histogram([u64; BUCKETS]);
+pub struct Histogram {
+    counts: [u64; BUCKETS],
+    sum_us: u64,
+}
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self([0; BUCKETS])
+        Self { counts: [0; BUCKETS], sum_us: 0 }
     }
 }
 
@@ -24,13 +27,35 @@ impl Histogram {
     /// One more took so long.
     pub fn add(&mut self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.0[bucket(us)] += 1;
+        self.counts[bucket(us)] += 1;
+        self.sum_us = self.sum_us.saturating_add(us);
+    }
+
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// How long they took together, in microseconds.
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us
+    }
+
+    /// How long the given share of them (0 to 1) took at most, in microseconds, known to a quarter; 0 if nothing was counted.
+    pub fn quantile_us(&self, share: f64) -> u64 {
+        let wanted = ((self.count() as f64 * share).ceil() as u64).max(1);
+        let mut seen = 0;
+        let reached = self.counts().find(|(_, count)| {
+            seen += count;
+            seen >= wanted
+        });
+        reached.map_or(0, |(end, _)| end)
     }
 
     /// The buckets that are not empty, shortest first: how long each took at most, in microseconds (exclusive), and
     /// how many did.
     pub fn counts(&self) -> impl Iterator<Item = (u64, u64)> {
-        let counted = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
+        let counted = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
         counted.map(|(bucket, count)| (end(bucket), *count))
     }
 }
@@ -75,5 +100,16 @@ mod tests {
             histogram.add(took);
         }
         assert_eq!(histogram.counts().collect::<Vec<_>>(), [(256, 2), (1 << 26, 1)]);
+    }
+
+    #[test]
+    fn quantiles_are_the_ends_of_buckets() {
+        let mut histogram = Histogram::default();
+        assert_eq!((histogram.quantile_us(0.5), histogram.count()), (0, 0));
+        (0..98).for_each(|_| histogram.add(Duration::from_micros(3)));
+        (0..2).for_each(|_| histogram.add(Duration::from_micros(1_000)));
+        assert_eq!((histogram.count(), histogram.sum_us()), (100, 2_294));
+        let quantiles = [0.0, 0.5, 0.98, 0.99, 1.0].map(|share| histogram.quantile_us(share));
+        assert_eq!(quantiles, [4, 4, 4, 1_024, 1_024]);
     }
 }
