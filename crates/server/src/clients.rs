@@ -224,7 +224,7 @@ impl Reader<'_> {
             let request = match framer.next(buffer) {
                 Ok(Some(Frame::Packet(packet))) => ClientRequest::Packet { connection, packet },
                 Ok(Some(Frame::FourLetterWord(word))) => {
-                    ClientRequest::FourLetterWord { connection, word }
+                    ClientRequest::FourLetterWord { connection, word, by_administrator: false }
                 }
                 Ok(None) => return true,
                 Err(reason) => {

@@ -124,6 +124,7 @@ async fn run(
         let completions = completions.clone();
         RealDisk::new(&data_dir.log(), move |completion| completions.push(completion))?
     };
+    let gauge = disk.gauge();
     let options = StorageOptions {
         segment_bytes: config.segment_bytes,
         reserve_bytes: config.log_reserve_bytes,
@@ -141,7 +142,7 @@ async fn run(
     let door = Door::new(GroupId::COORDINATION, inbox.clone());
     let serving = Rc::new(Notify::new());
     let enrolment = Enrolment::new(inbox.clone());
-    let front = ZooKeeper::new(door.clone(), serving.clone(), enrolment.clone());
+    let front = ZooKeeper::new(door.clone(), serving.clone(), enrolment.clone(), gauge);
     let mut groups = vec![coordination(config, &mut recovered, front)?];
     let kv_door = Door::new(GroupId::KEY_VALUE, inbox.clone());
     let kv_serving = Rc::new(Notify::new());
@@ -339,6 +340,8 @@ fn server_config(config: &ServeConfig) -> Result<ServerConfig, ServeError> {
     server.super_digest.clone_from(&config.super_digest);
     server.sasl_passwords.clone_from(&config.sasl_passwords);
     server.sasl_super_user.clone_from(&config.sasl_super_user);
+    server.x509_super_user.clone_from(&config.x509_super_user);
+    server.open_words = config.open_words()?;
     let base = configured(&config.members);
     server.servers = ensemble(&base);
     // Some clients connect to what is written there, and to nothing else: where one of these says no more than

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::admin::{GroupStatus, NodeStatus};
 use crate::clients::Client;
 use crate::dashboard::Looking;
+use crate::disk::DiskGauge;
 use crate::group::Front;
 use crate::inbox::Door;
 use crate::registry::Enrolment;
@@ -45,10 +46,16 @@ pub(crate) struct ZooKeeper {
     next_question: u64,
     /// The node is about to stop: clients are not read from any more.
     draining: bool,
+    disk: DiskGauge,
 }
 
 impl ZooKeeper {
-    pub(crate) fn new(door: Door<Arrival>, serving: Rc<Notify>, enrolment: Enrolment) -> Self {
+    pub(crate) fn new(
+        door: Door<Arrival>,
+        serving: Rc<Notify>,
+        enrolment: Enrolment,
+        disk: DiskGauge,
+    ) -> Self {
         Self {
             door,
             serving,
@@ -58,6 +65,7 @@ impl ZooKeeper {
             questions: BTreeMap::new(),
             next_question: QUESTIONS_FROM,
             draining: false,
+            disk,
         }
     }
 
@@ -78,7 +86,7 @@ impl ZooKeeper {
                 let connection = ConnectionId(self.next_question);
                 self.next_question += 1;
                 self.questions.insert(connection, answer);
-                Some(ClientRequest::FourLetterWord { connection, word })
+                Some(ClientRequest::FourLetterWord { connection, word, by_administrator: true })
             }
         }
     }
@@ -160,7 +168,7 @@ impl Front<Server> for ZooKeeper {
     fn facts(&self, replica: &Replica<Server>, uptime: Duration) -> Option<ClientRequest> {
         let voters = replica.raft().membership().voters.len();
         let room = replica.raft().room();
-        Some(ClientRequest::HostFacts(host_facts(uptime, voters, room)))
+        Some(ClientRequest::HostFacts(Box::new(host_facts(uptime, voters, room, &self.disk))))
     }
 
     fn report(&self, replica: &Replica<Server>, status: &mut NodeStatus) {
@@ -255,7 +263,7 @@ fn error_code(reason: NotChanged) -> ErrorCode {
     }
 }
 
-fn host_facts(uptime: Duration, voters: usize, room: Room) -> HostFacts {
+fn host_facts(uptime: Duration, voters: usize, room: Room, disk: &DiskGauge) -> HostFacts {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let environment = [
         ("host.name", rustix::system::uname().nodename().to_string_lossy().into_owned()),
@@ -270,6 +278,9 @@ fn host_facts(uptime: Duration, voters: usize, room: Room) -> HostFacts {
         environment: environment.map(|(key, value)| (key.to_string(), value)).into(),
         voters,
         disk_full: room != Room::Enough,
+        log_bytes: disk.files(".log").bytes,
+        snapshot_bytes: disk.files(".snap").bytes,
+        fsyncs: disk.syncs(),
     }
 }
 

@@ -58,6 +58,16 @@ pub(super) async fn give(State(administrators): State<Administrators>) -> Result
     Ok(Body::new(body).into_response())
 }
 
+/// Takes a snapshot and leaves it on the disk: the AdminServer's `snapshot` without streaming.
+pub(super) async fn take(State(administrators): State<Administrators>) -> Result<Response, Silent> {
+    let last = administrators.ask_patiently(PATIENCE, Question::Snapshot).await?;
+    let path = administrators.log.join(finished_name(GroupId::COORDINATION, last));
+    let bytes = path.metadata().map_or(0, |file| file.len());
+    let zxid = format!("0x{:x}", last.index.0);
+    let text = serde_json::json!({ "command": "snapshot", "error": null, "last_zxid": zxid, "snapshot_size": bytes });
+    Ok((json_type(), text.to_string()).into_response())
+}
+
 /// Where anybody could ask.
 pub(super) async fn refuse() -> Response {
     let text = "{\"error\":\"a backup holds everything, whatever the access control lists say: it is given on loopback only\"}";

@@ -1,65 +1,62 @@
-//! The commands of ZooKeeper's AdminServer: the four-letter words under longer names, answered in JSON. What a
-//! word says is made by `zk`; here its lines become fields.
+//! The commands of ZooKeeper's AdminServer, answered in JSON: most are a four-letter word under a longer name, whose
+//! lines become fields (`forms`); the others are made from how the node is.
+//!
+//! Not here: `snapshot`, which takes its time (`backup`); `restore`, which would change what is replicated under its clients'
+//! hands: `quorate restore` begins a new cluster.
 
 use serde_json::{Map, Value, json};
+
+use super::forms::{Form, electorate};
+use super::{GroupStatus, NodeStatus};
 
 /// A command.
 #[derive(Clone, Copy)]
 pub(super) struct Command {
     names: &'static [&'static str],
-    /// The word that answers it.
-    pub(super) word: [u8; 4],
-    form: Form,
+    pub(super) source: Source,
 }
 
-/// How a word's text becomes JSON.
+/// What answers a command.
 #[derive(Clone, Copy)]
-enum Form {
-    /// Nothing but that it was answered.
-    Nothing,
-    /// `key`, this separator, `value`; keys lose this beginning.
-    Fields(&'static str, &'static str),
-    /// Lines under one name.
-    Lines(&'static str),
-    /// `ro` or `rw`.
-    ReadOnly,
+pub(super) enum Source {
+    /// A word, whose text takes this form.
+    Word([u8; 4], Form),
+    /// How the node is.
+    Status(fn(&NodeStatus) -> Value),
 }
 
-const COMMANDS: [Command; 13] = [
-    Command {
-        names: &["configuration", "conf", "config"],
-        word: *b"conf",
-        form: Form::Fields("=", ""),
-    },
-    Command { names: &["connections", "cons"], word: *b"cons", form: Form::Lines("connections") },
-    Command { names: &["dump"], word: *b"dump", form: Form::Lines("dump") },
-    Command { names: &["environment", "env", "envi"], word: *b"envi", form: Form::Fields("=", "") },
-    Command { names: &["hash"], word: *b"hash", form: Form::Lines("digests") },
-    Command { names: &["is_read_only", "isro"], word: *b"isro", form: Form::ReadOnly },
-    Command { names: &["monitor", "mntr"], word: *b"mntr", form: Form::Fields("\t", "zk_") },
-    Command { names: &["ruok"], word: *b"ruok", form: Form::Nothing },
-    Command {
-        names: &["server_stats", "srvr", "stats", "stat"],
-        word: *b"srvr",
-        form: Form::Fields(": ", ""),
-    },
-    Command { names: &["stat_reset", "srst"], word: *b"srst", form: Form::Nothing },
-    Command {
-        names: &["watches", "wchc"],
-        word: *b"wchc",
-        form: Form::Lines("session_id_to_watched_paths"),
-    },
-    Command {
-        names: &["watches_by_path", "wchp"],
-        word: *b"wchp",
-        form: Form::Lines("path_to_session_ids"),
-    },
-    Command {
-        names: &["watch_summary", "wchs"],
-        word: *b"wchs",
-        form: Form::Lines("watch_summary"),
-    },
+const COMMANDS: [Command; 22] = [
+    word(&["configuration", "conf", "config"], b"conf", Form::Fields("=", "")),
+    word(&["connections", "cons"], b"cons", Form::Connections),
+    word(&["dirs"], b"dirs", Form::Fields(": ", "")),
+    word(&["dump"], b"dump", Form::Lines("dump")),
+    word(&["environment", "env", "envi"], b"envi", Form::Fields("=", "")),
+    status(&["hash"], digests),
+    word(&["initial_configuration", "icfg"], b"conf", Form::Text("initial_configuration")),
+    word(&["is_read_only", "isro"], b"isro", Form::ReadOnly),
+    status(&["last_snapshot", "lsnp"], last_snapshot),
+    status(&["leader", "lead"], leader),
+    word(&["monitor", "mntr"], b"mntr", Form::Fields("\t", "zk_")),
+    status(&["observers", "obsr"], observers),
+    word(&["ruok"], b"ruok", Form::Nothing),
+    word(&["server_stats", "srvr", "stats", "stat"], b"srvr", Form::Fields(": ", "")),
+    word(&["connection_stat_reset", "crst"], b"crst", Form::Nothing),
+    word(&["stat_reset", "srst"], b"srst", Form::Nothing),
+    word(&["system_properties", "sysp"], b"envi", Form::Fields("=", "")),
+    word(&["voting_view"], b"conf", Form::Made("current_config", electorate)),
+    word(&["watches", "wchc"], b"wchc", Form::Below("session_id_to_watched_paths")),
+    word(&["watches_by_path", "wchp"], b"wchp", Form::Below("path_to_session_ids")),
+    word(&["watch_summary", "wchs"], b"wchs", Form::WatchSummary),
+    status(&["zabstate"], zab_state),
 ];
+
+const fn word(names: &'static [&'static str], word: &'static [u8; 4], form: Form) -> Command {
+    Command { names, source: Source::Word(*word, form) }
+}
+
+const fn status(names: &'static [&'static str], answer: fn(&NodeStatus) -> Value) -> Command {
+    Command { names, source: Source::Status(answer) }
+}
 
 /// The command of a name.
 pub(super) fn find(name: &str) -> Option<Command> {
@@ -81,82 +78,102 @@ pub(super) fn unknown(name: &str) -> String {
 }
 
 impl Command {
-    /// The answer, from what the word said.
-    pub(super) fn answer(self, text: &str) -> String {
+    /// The answer, from what its source says.
+    pub(super) fn answer(self, said: Value) -> String {
         let mut answer = Map::new();
         answer.insert("command".into(), self.names[0].into());
         answer.insert("error".into(), Value::Null);
-        match self.form {
-            Form::Nothing => {}
-            Form::Fields(separator, prefix) => {
-                let fields = text.lines().filter_map(|line| line.split_once(separator));
-                answer.extend(fields.map(|(key, text)| (field(key, prefix), value(text))));
-            }
-            Form::Lines(name) => {
-                let lines: Vec<&str> =
-                    text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-                answer.insert(name.into(), lines.into());
-            }
-            Form::ReadOnly => {
-                answer.insert("read_only".into(), (text.trim() == "ro").into());
-            }
+        if let Value::Object(fields) = said {
+            answer.extend(fields);
         }
         Value::Object(answer).to_string()
     }
 }
 
-/// `Zookeeper version` becomes `zookeeper_version`, as a program expects; keys with dots stay as they are.
-fn field(key: &str, prefix: &str) -> String {
-    let key = key.trim_start_matches(prefix);
-    if key.contains(' ') || key.starts_with(|first: char| first.is_uppercase()) {
-        key.to_lowercase().replace([' ', '/'], "_")
-    } else {
-        key.to_string()
-    }
+fn digests(status: &NodeStatus) -> Value {
+    json!({ "digests": [{ "zxid": status.zxid, "digest": status.digest }] })
 }
 
-fn value(text: &str) -> Value {
-    let text = text.trim();
-    if let Ok(number) = text.parse::<i64>() {
-        return number.into();
-    }
-    text.parse::<f64>().ok().filter(|number| number.is_finite()).map_or(text.into(), Value::from)
+fn last_snapshot(status: &NodeStatus) -> Value {
+    let snapshot = coordination(status).and_then(|group| group.snapshot);
+    json!({ "zxid": format!("0x{:x}", snapshot.unwrap_or(0)) })
+}
+
+fn leader(status: &NodeStatus) -> Value {
+    let leader = coordination(status).and_then(|group| group.leader);
+    json!({ "is_leader": leader == Some(status.id), "leader_id": leader })
+}
+
+fn observers(status: &NodeStatus) -> Value {
+    let learners = coordination(status).map(|group| group.learners.clone()).unwrap_or_default();
+    json!({ "synced_observers": learners.len(), "observers": learners })
+}
+
+fn zab_state(status: &NodeStatus) -> Value {
+    let group = coordination(status);
+    let has_leader = group.is_some_and(|group| group.leader.is_some());
+    let votes = group.is_some_and(|group| group.voters.contains(&status.id));
+    json!({ "voting": votes, "zabstate": if has_leader { "broadcast" } else { "election" } })
+}
+
+fn coordination(status: &NodeStatus) -> Option<&GroupStatus> {
+    status.groups.iter().find(|group| group.name == "coordination")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(name: &str, text: &str) -> Value {
+    fn answer(name: &str, text: &str, status: &NodeStatus) -> Value {
         let command = find(name).unwrap_or_else(|| panic!("no command {name}"));
-        serde_json::from_str(&command.answer(text)).unwrap()
+        let said = match command.source {
+            Source::Word(_, form) => form.of(text),
+            Source::Status(answer) => answer(status),
+        };
+        serde_json::from_str(&command.answer(said)).unwrap()
     }
 
     /// ZK-18: the admin commands under ZooKeeper's names, long and short.
     #[test]
-    fn words_become_fields() {
-        assert_eq!(answer("ruok", "imok"), json!({"command": "ruok", "error": null}));
+    fn commands_say_what_they_are_and_what_their_word_said() {
+        let node = NodeStatus::default();
+        assert_eq!(answer("ruok", "imok", &node), json!({"command": "ruok", "error": null}));
         assert_eq!(
-            answer(
-                "mntr",
-                "zk_version\t3.9.3, built on unknown\nzk_avg_latency\t0.5\nzk_znode_count\t5\n"
-            ),
+            answer("mntr", "zk_version\t3.9.3, built on unknown\nzk_avg_latency\t0.5\n", &node),
             json!({"command": "monitor", "error": null, "version": "3.9.3, built on unknown",
-                   "avg_latency": 0.5, "znode_count": 5})
+                   "avg_latency": 0.5})
         );
         assert_eq!(
-            answer(
-                "stats",
-                "Zookeeper version: 3.9.3\nLatency min/avg/max: 0/1.5/2\nMode: leader\n"
-            ),
-            json!({"command": "server_stats", "error": null, "zookeeper_version": "3.9.3",
-                   "latency_min_avg_max": "0/1.5/2", "mode": "leader"})
+            answer("icfg", "clientPort=2181\n", &node)["initial_configuration"],
+            json!("clientPort=2181\n")
         );
-        assert_eq!(
-            answer("is_read_only", "rw"),
-            json!({"command": "is_read_only", "error": null, "read_only": false})
-        );
-        assert_eq!(answer("envi", "Environment:\nos.name=Linux\n")["os.name"], json!("Linux"));
+    }
+
+    /// ZK-18: what no word tells comes from how the node is.
+    #[test]
+    fn commands_without_a_word() {
+        let group = GroupStatus {
+            name: "coordination".into(),
+            leader: Some(2),
+            snapshot: Some(26),
+            voters: vec![1, 2],
+            learners: vec![7],
+            ..GroupStatus::default()
+        };
+        let node = NodeStatus { id: 2, groups: vec![group], ..NodeStatus::default() };
+        let expected = [
+            ("lead", json!({"is_leader": true, "leader_id": 2})),
+            ("lsnp", json!({"zxid": "0x1a"})),
+            ("obsr", json!({"synced_observers": 1, "observers": [7]})),
+            ("zabstate", json!({"voting": true, "zabstate": "broadcast"})),
+        ];
+        for (name, fields) in expected {
+            let said = answer(name, "", &node);
+            for (field, value) in fields.as_object().unwrap() {
+                assert_eq!(&said[field], value, "{name}: {said}");
+            }
+        }
+        assert_eq!(answer("zabstate", "", &NodeStatus::default())["zabstate"], json!("election"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Metrics as Prometheus reads them: ZooKeeper's own names, which people's dashboards know (the keys of the
 //! word `mntr` without their `zk_`), and ours for Raft and the log.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write};
 
 use super::{GroupStatus, NodeStatus, RoomName};
@@ -8,11 +9,7 @@ use super::{GroupStatus, NodeStatus, RoomName};
 /// One text of all metrics.
 pub(super) fn text(status: &NodeStatus, mntr: &str) -> String {
     let mut metrics = Metrics::default();
-    for (key, value) in mntr.lines().filter_map(|line| line.split_once('\t')) {
-        if value.parse::<f64>().is_ok() {
-            metrics.gauge(key.trim_start_matches("zk_"), "as in ZooKeeper's mntr", value);
-        }
-    }
+    monitored(&mut metrics, mntr);
     metrics.gauge("quorate_serving", "1 once the node takes clients", u8::from(status.serving));
     metrics.gauge("process_resident_memory_bytes", "resident memory", status.resident_bytes);
     metrics.counter("quorate_log_fdatasyncs_total", "fdatasyncs of the log", status.fdatasyncs);
@@ -33,6 +30,23 @@ pub(super) fn text(status: &NodeStatus, mntr: &str) -> String {
     metrics.counter("quorate_member_packets_sent_total", "packets written to members", packets);
     groups(&mut metrics, &status.groups);
     metrics.text
+}
+
+/// What `mntr` tells: distributions as summaries with quantiles, everything else as gauges.
+fn monitored(metrics: &mut Metrics, mntr: &str) {
+    let pairs = mntr.lines().filter_map(|line| line.strip_prefix("zk_")?.split_once('\t'));
+    let numbers: BTreeMap<&str, &str> =
+        pairs.filter(|(_, value)| value.parse::<f64>().is_ok()).collect();
+    let distributions: BTreeSet<&str> =
+        numbers.keys().filter_map(|name| name.strip_prefix("cnt_")).collect();
+    for (name, value) in &numbers {
+        let of = name.split_once('_').map(|(_, of)| of).filter(|of| distributions.contains(of));
+        match of {
+            None => metrics.gauge(name, "as in ZooKeeper's mntr", value),
+            Some(of) if name.starts_with("cnt_") => metrics.summary(of, &numbers),
+            Some(_) => {}
+        }
+    }
 }
 
 fn groups(metrics: &mut Metrics, groups: &[GroupStatus]) {
@@ -66,6 +80,19 @@ impl Metrics {
         let _ = writeln!(self.text, "{name} {value}");
     }
 
+    /// A distribution in milliseconds, of which `mntr` tells the count, the sum and quantiles.
+    fn summary(&mut self, name: &str, numbers: &BTreeMap<&str, &str>) {
+        self.head(name, "as in ZooKeeper, in milliseconds", "summary");
+        let number = |part: &str| numbers.get(&*format!("{part}_{name}")).copied().unwrap_or("0");
+        for (part, quantile) in
+            [("p50", "0.5"), ("p95", "0.95"), ("p99", "0.99"), ("p999", "0.999")]
+        {
+            let _ = writeln!(self.text, "{name}{{quantile=\"{quantile}\"}} {}", number(part));
+        }
+        let (count, sum) = (number("cnt"), number("sum"));
+        let _ = writeln!(self.text, "{name}_count {count}\n{name}_sum {sum}");
+    }
+
     fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.head(name, help, "counter");
         let _ = writeln!(self.text, "{name} {value}");
@@ -90,5 +117,17 @@ mod tests {
         assert!(text.contains("\navg_latency 0.5\n"), "{text}");
         assert!(text.contains("\nquorate_serving 1\n"), "{text}");
         assert!(!text.contains("3.9.3"), "{text}");
+    }
+
+    /// ZK-18: distributions as ZooKeeper's provider tells them, so that `rate(fsynctime_sum) / rate(fsynctime_count)` means something.
+    #[test]
+    fn distributions_are_summaries() {
+        let mntr = "zk_max_latency\t7\nzk_avg_fsynctime\t1.5\nzk_min_fsynctime\t1\nzk_max_fsynctime\t2\n\
+                    zk_cnt_fsynctime\t2\nzk_sum_fsynctime\t3\nzk_p50_fsynctime\t1\nzk_p99_fsynctime\t2\n";
+        let text = text(&NodeStatus::default(), mntr);
+        let summary = "# TYPE fsynctime summary\nfsynctime{quantile=\"0.5\"} 1\nfsynctime{quantile=\"0.95\"} 0\n\
+                       fsynctime{quantile=\"0.99\"} 2\nfsynctime{quantile=\"0.999\"} 0\nfsynctime_count 2\nfsynctime_sum 3\n";
+        assert!(text.contains(summary), "{text}");
+        assert!(text.contains("\nmax_latency 7\n") && !text.contains("p50_fsynctime"), "{text}");
     }
 }

@@ -9,6 +9,7 @@
 //! | `/health` | 200 once the node serves, 503 before |
 //! | `/metrics` | Prometheus text (`metrics`) |
 //! | `/backup` | a snapshot of the coordination state as it is now (`backup`); on loopback only |
+//! | `POST /commands/snapshot` | takes such a snapshot and leaves it on the disk; on loopback only |
 //! | `/commands/NAME` | what ZooKeeper's AdminServer gives under that name (`commands`) |
 //!
 //! Handlers run beside the loop and ask it through a channel; a node that is stopping answers 503. Nothing here
@@ -17,6 +18,7 @@
 mod asking;
 mod backup;
 mod commands;
+mod forms;
 mod metrics;
 mod status;
 
@@ -187,7 +189,11 @@ pub(crate) struct AdminDoors {
 fn router(administrators: Administrators, doors: AdminDoors, is_local: bool) -> Router {
     let dashboard = dashboard::router(administrators.clone(), &doors);
     // A backup holds everything, whatever the access control lists say.
-    let backup = if is_local { get(backup::give) } else { get(backup::refuse) };
+    let (backup, snapshot) = if is_local {
+        (get(backup::give), post(backup::take))
+    } else {
+        (get(backup::refuse), post(backup::refuse))
+    };
     Router::new()
         .route("/backup", backup)
         .route("/status", get(give_status))
@@ -196,6 +202,7 @@ fn router(administrators: Administrators, doors: AdminDoors, is_local: bool) -> 
         .route("/health", get(give_health))
         .route("/metrics", get(give_metrics))
         .route("/commands", get(async || commands::index()))
+        .route("/commands/snapshot", snapshot)
         .route("/commands/{name}", get(give_command))
         .fallback(async || {
             let text = "{\"error\":\"there are / (the dashboard), /status, /cluster, /health, /metrics, /backup, /commands and POST /lead/ID\"}";
@@ -248,8 +255,11 @@ async fn give_command(
     let Some(command) = commands::find(&name) else {
         return Ok((StatusCode::NOT_FOUND, json_type(), commands::unknown(&name)).into_response());
     };
-    let text = administrators.word(command.word).await?;
-    Ok((json_type(), command.answer(&text)).into_response())
+    let said = match command.source {
+        commands::Source::Word(word, form) => form.of(&administrators.word(word).await?),
+        commands::Source::Status(answer) => answer(&administrators.status().await?),
+    };
+    Ok((json_type(), command.answer(said)).into_response())
 }
 
 fn json_type() -> [(header::HeaderName, &'static str); 1] {

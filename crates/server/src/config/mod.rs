@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use quorate_contracts::NodeId;
 use quorate_roster::Member;
+use quorate_zk::server::OpenWords;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -44,6 +45,10 @@ pub struct ServeConfig {
     pub sasl_passwords: BTreeMap<String, String>,
     /// The SASL user that is the superuser; none by default.
     pub sasl_super_user: Option<String>,
+    /// The subject of the certificate whose owner is the superuser; none by default.
+    pub x509_super_user: Option<String>,
+    /// The four-letter words that clients may ask, `*` for all. By default all but `wchc` and `wchp`.
+    pub four_letter_words: Vec<String>,
     /// Connections from one address; 0 is no limit.
     pub connections_per_address_max: usize,
     /// Connections of ZooKeeper clients; 0 is no limit. Beyond, new ones wait until others leave.
@@ -171,6 +176,8 @@ impl Default for ServeConfig {
             super_digest: None,
             sasl_passwords: BTreeMap::new(),
             sasl_super_user: None,
+            x509_super_user: None,
+            four_letter_words: OpenWords::default().names(),
             connections_per_address_max: 0,
             connections_max: 0,
             client_tls: None,
@@ -276,6 +283,7 @@ impl ServeConfig {
         if self.log_reserve_bytes < RESERVE_BYTES_MIN {
             return invalid(format!("`log_reserve_bytes` must be {RESERVE_BYTES_MIN} or more"));
         }
+        self.open_words()?;
         if self.session_timeout_min_ms > self.session_timeout_max_ms {
             return invalid("`session_timeout_min_ms` is above `session_timeout_max_ms`".into());
         }
@@ -287,6 +295,16 @@ impl ServeConfig {
             return invalid(what.to_string());
         }
         Ok(())
+    }
+
+    /// The four-letter words that clients may ask.
+    pub(crate) fn open_words(&self) -> Result<OpenWords, ConfigError> {
+        let words = self.four_letter_words.iter().map(String::as_str);
+        OpenWords::named(words).map_err(|word| {
+            let what =
+                format!("`four_letter_words`: there is no word `{word}`; `*` is all of them");
+            ConfigError::Invalid(what)
+        })
     }
 
     /// Where this node listens.

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use quorate_zk::server::OpenWords;
+
 use super::{ConfigError, MemberAddress, ServeConfig, directory_of};
 use crate::tls::{ClientCertificate, ClientTls, MemberTls};
 
@@ -21,8 +23,7 @@ pub struct ZooCfg {
 }
 
 /// Keys that are accepted and change nothing: what they tune is not there, or tunes itself.
-const WITHOUT_EFFECT: [&str; 24] = [
-    "4lw.commands.whitelist",
+const WITHOUT_EFFECT: [&str; 25] = [
     "admin.enableServer",
     "admin.commandURL",
     "authProvider.*",
@@ -30,6 +31,7 @@ const WITHOUT_EFFECT: [&str; 24] = [
     "clientPortListenBacklog",
     "electionAlg",
     "enableServer",
+    "extendedTypesEnabled",
     "globalOutstandingLimit",
     "initLimit",
     "metricsProvider.className",
@@ -40,6 +42,7 @@ const WITHOUT_EFFECT: [&str; 24] = [
     "serverCnxnFactory",
     "snapCount",
     "snapSizeLimitInKb",
+    "ssl.hostnameVerification",
     "standaloneEnabled",
     "syncLimit",
     "syncEnabled",
@@ -187,6 +190,12 @@ impl Reader {
         self.limits(&mut config)?;
         config.super_digest =
             self.keys.take("DigestAuthenticationProvider.superDigest").map(|setting| setting.text);
+        config.sasl_super_user = self.keys.take("superUser").map(|setting| setting.text);
+        config.x509_super_user =
+            self.keys.take("X509AuthenticationProvider.superUser").map(|setting| setting.text);
+        if let Some(list) = self.keys.take("4lw.commands.whitelist") {
+            config.four_letter_words = self.words(&list.text);
+        }
         config.reconfig_enabled = self.keys.flag("reconfigEnabled");
         config.read_only_mode = self.keys.flag("readonlymode.enabled");
         if let Some(ms) = self.keys.number("znode.container.checkIntervalMs")? {
@@ -201,6 +210,16 @@ impl Reader {
         }
         self.differences();
         Ok(config)
+    }
+
+    /// The words of a whitelist; those that are not here are said.
+    fn words(&mut self, list: &str) -> Vec<String> {
+        let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let (known, unknown): (Vec<&str>, Vec<&str>) =
+            names.partition(|name| OpenWords::named([*name]).is_ok());
+        let warn = |name: &str| format!("4lw.commands.whitelist: there is no word {name} here");
+        self.warnings.extend(unknown.into_iter().map(warn));
+        known.into_iter().map(String::from).collect()
     }
 
     fn timeouts(&mut self, config: &mut ServeConfig) -> Result<(), ConfigError> {
@@ -360,6 +379,10 @@ impl Reader {
                     warn("skipACL=yes has no effect: access lists are enforced".into());
                 }
                 "skipACL" => {}
+                "enforceQuota" if value == "false" => {
+                    warn("enforceQuota=false has no effect: hard limits are enforced".into());
+                }
+                "enforceQuota" => {}
                 "localSessionsEnabled" | "localSessionsUpgradingEnabled" => {
                     warn(format!("{key}={value} has no effect: every session is replicated"));
                 }
@@ -504,6 +527,7 @@ mod tests {
         assert_eq!(config.packet_bytes_max, 0x3f_ffff);
         assert_eq!(config.connections_per_address_max, 0);
         assert_eq!(config.metrics.unwrap().to_string(), "0.0.0.0:7000");
+        assert!(config.open_words().unwrap().contains(*b"wchc"));
         let own = config.own_address().unwrap();
         assert_eq!(own.member, "zk2.example:2888");
         assert_eq!(own.member_listen.as_deref(), Some("0.0.0.0:2888"));
@@ -556,16 +580,32 @@ mod tests {
         assert_eq!(config.members[0].zookeeper_tls.unwrap().to_string(), "0.0.0.0:2281");
     }
 
+    /// ZK-18: who may do what.
+    #[test]
+    fn superusers_and_open_words_are_taken_over() {
+        let ZooCfg { config, warnings } = read(&[(
+            "zoo.cfg",
+            "dataDir=HERE\n4lw.commands.whitelist=ruok, srvr,gtmk\nenforceQuota=true\nextendedTypesEnabled=true\n\
+             zookeeper.X509AuthenticationProvider.superUser=CN=root\nzookeeper.superUser=admin\n",
+        )]);
+        assert_eq!(warnings, ["4lw.commands.whitelist: there is no word gtmk here"]);
+        config.check().unwrap();
+        assert_eq!(config.four_letter_words, ["ruok", "srvr"]);
+        assert_eq!(config.x509_super_user.as_deref(), Some("CN=root"));
+        assert_eq!(config.sasl_super_user.as_deref(), Some("admin"));
+    }
+
     #[test]
     fn what_has_no_effect_is_said() {
         let ZooCfg { warnings, .. } = read(&[(
             "zoo.cfg",
-            "dataDir=HERE\nforceSync=no\nfancyNewKey=1\ndataLogDir=/log\nskipACL=no\nsnapCount=10\n",
+            "dataDir=HERE\nforceSync=no\nfancyNewKey=1\ndataLogDir=/log\nskipACL=no\nsnapCount=10\nenforceQuota=false\n",
         )]);
         assert_eq!(
             warnings,
             [
                 "dataLogDir=/log has no effect: the log is in dataDir",
+                "enforceQuota=false has no effect: hard limits are enforced",
                 "fancyNewKey=1 is not known here, and has no effect",
                 "forceSync=no has no effect: what is acknowledged is on disk",
             ]

@@ -138,7 +138,7 @@ impl Server {
         tree: &Tree,
     ) {
         let last = LastRequest { header, zxid: tree.last_zxid(), unix_ms: self.unix_ms };
-        self.statistics.answered(now, arrived);
+        self.statistics.answered(now, arrived, header.opcode);
         self.with(connection, |c| c.statistics.answered(now, arrived, last));
     }
 

@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
-use quorate_contracts::Time;
+use quorate_contracts::{Histogram, Time};
 
 use super::connection::Connection;
 use super::statistics::{Statistics, operation_name};
-use super::{Part, Server};
+use super::words::Word;
+use super::{ConnectionId, Part, Server};
 use crate::tree::{CONFIG, Tree};
 
 /// The ZooKeeper version that this server stands in for; clients parse its digits.
@@ -27,11 +28,24 @@ pub struct HostFacts {
     pub voters: usize,
     /// This server's disk is full: if it leads, writes are refused.
     pub disk_full: bool,
+    /// Bytes of the log ...
+    pub log_bytes: u64,
+    /// ... and of the snapshots.
+    pub snapshot_bytes: u64,
+    /// How long the log's fdatasyncs took.
+    pub fsyncs: Histogram,
 }
 
 impl Server {
+    /// What a client is told that asks a word. Where there is a read-only mode clients need `isro` to find a server.
+    pub(super) fn answer_client(&mut self, now: Time, word: Word, tree: &Tree) -> String {
+        let is_open =
+            self.config.open_words.contains(word) || word == *b"isro" && self.config.read_only_mode;
+        if is_open { self.answer_word(now, word, tree) } else { closed(word) }
+    }
+
     /// The words that need a cluster say so while none is there, as ZooKeeper does.
-    pub(super) fn answer_word(&mut self, now: Time, word: [u8; 4], tree: &Tree) -> String {
+    pub(super) fn answer_word(&mut self, now: Time, word: Word, tree: &Tree) -> String {
         let read_only = self.is_read_only(now);
         match &word {
             b"ruok" => "imok".to_string(),
@@ -39,15 +53,15 @@ impl Server {
             b"isro" if read_only => "ro".to_string(),
             b"isro" if self.leader.is_none() => "null".to_string(),
             b"isro" => "rw".to_string(),
-            b"srvr" | b"stat" | b"mntr" | b"conf" | b"cons" | b"wchs" | b"dump" | b"srst"
-            | b"crst"
+            b"srvr" | b"stat" | b"mntr" | b"conf" | b"cons" | b"wchs" | b"wchc" | b"wchp"
+            | b"dump" | b"dirs" | b"srst" | b"crst"
                 if self.leader.is_none() && !read_only =>
             {
                 "This ZooKeeper instance is not currently serving requests\n".to_string()
             }
             b"srvr" => self.srvr(tree, false),
             b"stat" => self.srvr(tree, true),
-            b"mntr" => self.mntr(tree),
+            b"mntr" => self.mntr(now, tree),
             b"conf" => lines(&self.config.conf, "=") + &self.membership(tree),
             b"cons" => format!("{}\n", self.clients(false)),
             b"wchs" => {
@@ -55,7 +69,13 @@ impl Server {
                 let total = self.watches.len();
                 format!("{connections} connections watching {paths} paths\nTotal watches:{total}\n")
             }
+            b"wchc" => self.watches_by_session(),
+            b"wchp" => self.watches_by_path(),
             b"dump" => dump(tree),
+            b"dirs" => {
+                let HostFacts { snapshot_bytes, log_bytes, .. } = self.host;
+                format!("datadir_size: {snapshot_bytes}\nlogdir_size: {log_bytes}\n")
+            }
             b"srst" => {
                 self.statistics = Statistics::default();
                 "Server stats reset.\n".to_string()
@@ -64,14 +84,11 @@ impl Server {
                 self.connections.values_mut().for_each(|c| c.statistics.reset());
                 "Connection stats reset.\n".to_string()
             }
-            _ => {
-                let word = String::from_utf8_lossy(&word).into_owned();
-                format!("{word} is not executed because it is not in the whitelist.\n")
-            }
+            _ => closed(word),
         }
     }
 
-    fn mode(&self) -> &'static str {
+    pub(super) fn mode(&self) -> &'static str {
         match (self.host.voters, self.leader, self.part) {
             (_, None, _) if self.config.read_only_mode => "read-only",
             (_, _, Part::Observer) => "observer",
@@ -103,10 +120,19 @@ impl Server {
         } else {
             String::new()
         };
+        let sizes = &self.statistics.proposals;
+        let sizes = if self.mode() == "leader" {
+            format!(
+                "Proposal sizes last/min/max: {}/{}/{}\n",
+                sizes.last, sizes.least, sizes.greatest
+            )
+        } else {
+            String::new()
+        };
         format!(
             "Zookeeper version: {VERSION}, built on unknown\n{clients}\
              Latency min/avg/max: {min}/{mean:.4}/{max}\nReceived: {}\nSent: {}\n\
-             Connections: {}\nOutstanding: {}\nZxid: 0x{:x}\nMode: {}\nNode count: {}\n",
+             Connections: {}\nOutstanding: {}\nZxid: 0x{:x}\nMode: {}\n{sizes}Node count: {}\n",
             self.statistics.received,
             self.statistics.sent,
             self.connections.len(),
@@ -122,43 +148,34 @@ impl Server {
         self.connections.values().map(|connection| client_line(connection, brief)).collect()
     }
 
-    fn mntr(&self, tree: &Tree) -> String {
-        let latencies = &self.statistics.latencies;
-        let (min, mean, max) = (latencies.least_ms(), latencies.mean_ms(), latencies.greatest_ms());
-        let sessions = tree.sessions().len();
+    /// Each session's paths below it.
+    fn watches_by_session(&self) -> String {
         let mut text = String::new();
-        let mut line = |key: &str, value: &dyn std::fmt::Display| {
-            let _ = writeln!(text, "zk_{key}\t{value}");
-        };
-        line("version", &format_args!("{VERSION}, built on unknown"));
-        line("server_state", &self.mode());
-        line("peer_state", &"broadcast");
-        line("min_latency", &min);
-        line("avg_latency", &format_args!("{mean:.4}"));
-        line("max_latency", &max);
-        line("packets_received", &self.statistics.received);
-        line("packets_sent", &self.statistics.sent);
-        line("num_alive_connections", &self.connections.len());
-        line("outstanding_requests", &self.outstanding());
-        line("znode_count", &tree.znodes());
-        line("watch_count", &self.watches.len());
-        line("ephemerals_count", &tree.ephemerals());
-        line("approximate_data_size", &tree.data_bytes());
-        line("global_sessions", &sessions);
-        line("local_sessions", &0);
-        line("uptime", &self.host.uptime_ms);
-        line("open_file_descriptor_count", &self.host.open_files);
-        line("max_file_descriptor_count", &self.host.open_files_max);
-        line("disk_full", &u8::from(self.host.disk_full));
-        line("quorum_size", &self.host.voters);
-        if self.leads() {
-            let followers = self.host.voters.saturating_sub(1);
-            line("learners", &(followers + self.observers));
-            line("synced_followers", &followers);
-            line("synced_observers", &self.observers);
-            line("pending_syncs", &0);
+        for (connection, paths) in self.watches.by_connection() {
+            let session = self.session_of(connection);
+            let _ = writeln!(text, "0x{session:x}");
+            for path in paths {
+                let _ = writeln!(text, "\t{path}");
+            }
         }
         text
+    }
+
+    /// Each path's sessions below it.
+    fn watches_by_path(&self) -> String {
+        let mut text = String::new();
+        for (path, connections) in self.watches.by_path() {
+            let _ = writeln!(text, "{path}");
+            for connection in connections {
+                let _ = writeln!(text, "\t0x{:x}", self.session_of(connection));
+            }
+        }
+        text
+    }
+
+    fn session_of(&self, connection: ConnectionId) -> i64 {
+        let session = self.connections.get(&connection).and_then(Connection::session);
+        session.map_or(0, |session| session.0)
     }
 
     fn envi(&self) -> String {
@@ -167,6 +184,11 @@ impl Server {
             std::iter::once(version).chain(self.host.environment.iter().cloned()).collect();
         format!("Environment:\n{}", lines(&all, "="))
     }
+}
+
+fn closed(word: Word) -> String {
+    let word = String::from_utf8_lossy(&word);
+    format!("{word} is not executed because it is not in the whitelist.\n")
 }
 
 fn lines(pairs: &[(String, String)], separator: &str) -> String {

@@ -125,6 +125,7 @@ impl Server {
         out: &mut Outputs,
     ) {
         self.leader = leader;
+        self.leads_since = self.leads().then(|| self.leads_since.unwrap_or(now));
         self.quorum.leader_is(now, leader.is_some());
         self.liveness.advance(now);
         self.watch_over_sessions(tree);

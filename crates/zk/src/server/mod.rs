@@ -15,6 +15,8 @@
 //! | `sasl` | how a client proves a password without sending it |
 //! | `statistics` | what is counted |
 //! | `four_letter` | administrators' commands |
+//! | `words` | which of these are open to whom |
+//! | `monitor` | the word `mntr`: figures under the names that dashboards know |
 //! | `views` | clients and watches, for people to look at |
 //!
 //! Writes of one connection are proposed at once, many in flight; reads wait only for the connection's own
@@ -29,6 +31,7 @@ mod four_letter;
 mod handshake;
 mod liveness;
 mod messages;
+mod monitor;
 mod no_room;
 mod read_only;
 mod reads;
@@ -38,6 +41,7 @@ mod sasl;
 mod statistics;
 mod views;
 mod watches;
+mod words;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +63,7 @@ pub use messages::ServerMessage;
 pub use statistics::Statistics;
 pub use views::{ClientView, WatchView};
 use watches::Watches;
+pub use words::{OpenWords, Word};
 
 /// One connection of one client, numbered by the driver, never twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -92,7 +97,9 @@ pub enum ClientRequest {
         /// The connection.
         connection: ConnectionId,
         /// The word.
-        word: [u8; 4],
+        word: Word,
+        /// An administrator asks by HTTP, not a client: all words are open.
+        by_administrator: bool,
     },
     /// The connection is gone.
     Closed {
@@ -105,7 +112,7 @@ pub enum ClientRequest {
         connection: ConnectionId,
     },
     /// What only the driver knows, told about every second.
-    HostFacts(HostFacts),
+    HostFacts(Box<HostFacts>),
     /// The replica has caught up with its cluster: clients may come. Told once, where some were let in before.
     Serving,
     /// There is another ensemble.
@@ -177,6 +184,10 @@ pub struct ServerConfig {
     pub sasl_passwords: BTreeMap<String, String>,
     /// The user that is the superuser once it has proven itself by SASL, if there is one.
     pub sasl_super_user: Option<String>,
+    /// The subject of the certificate whose owner is the superuser, if there is one.
+    pub x509_super_user: Option<String>,
+    /// The four-letter words that clients may ask.
+    pub open_words: OpenWords,
     /// Connections from one address; 0 is no limit.
     pub connections_per_address_max: usize,
     /// Requests of one connection that may wait; beyond, nothing more is read from it.
@@ -220,6 +231,8 @@ impl ServerConfig {
             super_digest: None,
             sasl_passwords: BTreeMap::new(),
             sasl_super_user: None,
+            x509_super_user: None,
+            open_words: OpenWords::default(),
             connections_per_address_max: 0,
             requests_in_flight_max: 1_000,
             bytes_in_flight_max: 4 << 20,
@@ -257,6 +270,8 @@ pub struct Server {
     next_request: RequestId,
     unix_ms: i64,
     leader: Option<NodeId>,
+    /// Since when this server leads.
+    leads_since: Option<Time>,
     /// Clients that have seen a newer state than there is here, by what they have seen.
     ahead: BTreeSet<(i64, ConnectionId)>,
     /// Connections from each address.
@@ -322,6 +337,7 @@ impl Server {
             host: HostFacts::default(),
             unix_ms: 0,
             leader: None,
+            leads_since: None,
             ahead: BTreeSet::new(),
             per_address: BTreeMap::new(),
             waiting_bytes: 0,
@@ -362,7 +378,9 @@ impl Server {
         let id = self.next_request;
         self.next_request = id.next();
         let command = Command { unix_ms: self.unix_ms, body: body(id) };
-        Proposal::encode(self.config.node, id, |out| command.encode(out))
+        let proposal = Proposal::encode(self.config.node, id, |out| command.encode(out));
+        self.statistics.proposals.add(proposal.len());
+        proposal
     }
 
     /// Sends a packet. A client that takes nothing of what it is sent is given up before that grows without
@@ -603,22 +621,30 @@ impl Server {
                 *like += 1;
                 let mut opened = Connection::new(peer, port, secret, self.liveness.steady());
                 let proven = certificate.map(|id| Identity { scheme: "x509".into(), id });
+                let is_super = proven.is_some()
+                    && proven.as_ref().map(|own| &own.id) == self.config.x509_super_user.as_ref();
                 opened.identities.extend(proven);
+                opened.identities.extend(is_super.then(Identity::superuser));
                 opened.linearizable = self.config.linearizable_reads;
                 self.connections.insert(connection, opened);
             }
             ClientRequest::Packet { connection, packet } => {
                 self.packet(now, connection, packet, tree, out);
             }
-            ClientRequest::FourLetterWord { connection, word } => {
-                let bytes = self.answer_word(now, word, tree).into();
+            ClientRequest::FourLetterWord { connection, word, by_administrator } => {
+                let answer = if by_administrator {
+                    self.answer_word(now, word, tree)
+                } else {
+                    self.answer_client(now, word, tree)
+                };
+                let bytes = answer.into();
                 self.statistics.sent += 1;
                 out.push(ServiceOutput::Reply(ClientReply::Write { connection, bytes }));
                 self.close(connection, out);
             }
             ClientRequest::Closed { connection } => self.forget(connection),
             ClientRequest::Out { connection } => self.taken(now, connection, tree, out),
-            ClientRequest::HostFacts(facts) => self.host = facts,
+            ClientRequest::HostFacts(facts) => self.host = *facts,
             ClientRequest::Serving => self.quorum.is_serving(),
             ClientRequest::Ensemble { config } => {
                 (self.config.ensemble, self.publish_at) = (config, now);

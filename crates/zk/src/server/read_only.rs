@@ -93,11 +93,9 @@ impl Server {
             return self.close(connection, out);
         };
         match request {
-            Request::Ping => self.reply_error(connection, header, 0, tree, out),
-            Request::Auth { scheme, data } => {
-                self.authenticate(connection, header, scheme, data, tree, out);
+            Request::Ping | Request::Auth { .. } | Request::Sasl { .. } => {
+                self.answer_at_once(connection, header, &request, tree, out);
             }
-            Request::Sasl { token } => self.sasl(connection, header, token, tree, out),
             Request::Write(_) if header.opcode == opcode::CLOSE_SESSION => {
                 self.reply_error(connection, header, 0, tree, out);
                 self.close(connection, out);

@@ -52,11 +52,9 @@ impl Server {
             return self.close(connection, out);
         };
         match request {
-            Request::Ping => self.reply_error(connection, header, 0, tree, out),
-            Request::Auth { scheme, data } => {
-                self.authenticate(connection, header, scheme, data, tree, out);
+            Request::Ping | Request::Auth { .. } | Request::Sasl { .. } => {
+                self.answer_at_once(connection, header, &request, tree, out);
             }
-            Request::Sasl { token } => self.sasl(connection, header, token, tree, out),
             Request::Write(op) => self.propose(now, connection, header, op, Vec::new(), out),
             Request::Multi(ops) => {
                 let (opcodes, ops) = ops.into_iter().unzip();
@@ -71,6 +69,24 @@ impl Server {
             }
         }
         self.hold_back(connection, out);
+    }
+
+    /// What touches no znode has no turn to wait for: pings, and proofs of who the client is.
+    pub(super) fn answer_at_once(
+        &mut self,
+        connection: ConnectionId,
+        header: RequestHeader,
+        request: &Request<'_>,
+        tree: &Tree,
+        out: &mut Outputs,
+    ) {
+        match request {
+            Request::Auth { scheme, data } => {
+                self.authenticate(connection, header, scheme, data, tree, out);
+            }
+            Request::Sasl { token } => self.sasl(connection, header, token, tree, out),
+            _ => self.reply_error(connection, header, 0, tree, out),
+        }
     }
 
     /// Where reads are to be linearizable, each waits for a barrier that begins after it came (ZK-8).
@@ -174,7 +190,7 @@ impl Server {
     }
 
     /// Only `digest` (and `ip`, which proves nothing new) are known; several add up.
-    pub(super) fn authenticate(
+    fn authenticate(
         &mut self,
         connection: ConnectionId,
         header: RequestHeader,
@@ -215,7 +231,7 @@ impl Server {
     }
 
     fn has_proven(&mut self, connection: ConnectionId, identity: Option<Identity>, is_super: bool) {
-        let superuser = is_super.then(|| Identity { scheme: "super".into(), id: String::new() });
+        let superuser = is_super.then(Identity::superuser);
         if let Some(known) = self.connections.get_mut(&connection) {
             for identity in identity.into_iter().chain(superuser) {
                 if !known.identities.contains(&identity) {
@@ -226,7 +242,7 @@ impl Server {
     }
 
     /// An empty token asks for a challenge, any other one answers it. Who does not prove what it says is sent away.
-    pub(super) fn sasl(
+    fn sasl(
         &mut self,
         connection: ConnectionId,
         header: RequestHeader,

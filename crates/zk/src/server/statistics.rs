@@ -41,6 +41,22 @@ impl Latencies {
     }
 }
 
+/// Sizes of the commands that this server sent into the log, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ProposalSizes {
+    pub(super) last: usize,
+    pub(super) least: usize,
+    pub(super) greatest: usize,
+}
+
+impl ProposalSizes {
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.least = if self.greatest == 0 { bytes } else { self.least.min(bytes) };
+        self.greatest = self.greatest.max(bytes);
+        self.last = bytes;
+    }
+}
+
 /// What was counted of a server.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Statistics {
@@ -50,13 +66,20 @@ pub struct Statistics {
     pub sent: u64,
     /// How long clients waited for their answers, from the arrival of the request.
     pub answers: Histogram,
+    /// Of those, reads ...
+    pub(super) reads: Histogram,
+    /// ... and writes.
+    pub(super) writes: Histogram,
+    pub(super) proposals: ProposalSizes,
     pub(super) latencies: Latencies,
 }
 
 impl Statistics {
-    pub(super) fn answered(&mut self, now: Time, arrived: Time) {
-        self.latencies.add(now.since(arrived).as_micros() as u64);
-        self.answers.add(now.since(arrived));
+    pub(super) fn answered(&mut self, now: Time, arrived: Time, opcode: i32) {
+        let took = now.since(arrived);
+        self.latencies.add(took.as_micros() as u64);
+        self.answers.add(took);
+        if is_write(opcode) { self.writes.add(took) } else { self.reads.add(took) }
     }
 }
 
@@ -89,6 +112,25 @@ impl ConnectionStatistics {
     pub(super) fn reset(&mut self) {
         *self = Self { established_unix_ms: self.established_unix_ms, ..Self::default() };
     }
+}
+
+/// Whether a request goes through the log, for ZooKeeper's `updatelatency` and `readlatency`.
+fn is_write(opcode: i32) -> bool {
+    matches!(
+        opcode,
+        opcode::CREATE
+            | opcode::CREATE2
+            | opcode::CREATE_CONTAINER
+            | opcode::CREATE_TTL
+            | opcode::DELETE
+            | opcode::SET_DATA
+            | opcode::SET_ACL
+            | opcode::SYNC
+            | opcode::CHECK
+            | opcode::MULTI
+            | opcode::RECONFIG
+            | opcode::CLOSE_SESSION
+    )
 }
 
 /// The four letters by which ZooKeeper's `cons` names an operation.

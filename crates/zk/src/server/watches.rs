@@ -71,6 +71,26 @@ impl Watches {
         self.by_path.get(path).into_iter().flatten().copied()
     }
 
+    /// The paths that each connection watches, each once.
+    pub(super) fn by_connection(
+        &self,
+    ) -> impl Iterator<Item = (ConnectionId, impl Iterator<Item = Rc<str>>)> {
+        self.by_connection.iter().map(|(connection, own)| {
+            let paths: BTreeSet<Rc<str>> =
+                own.watches.iter().map(|(_, path)| path.clone()).collect();
+            (*connection, paths.into_iter())
+        })
+    }
+
+    /// Who watches each path, each once; paths in order.
+    pub(super) fn by_path(&self) -> impl Iterator<Item = (Rc<str>, BTreeSet<ConnectionId>)> {
+        let paths: BTreeSet<Rc<str>> = self.by_path.keys().cloned().collect();
+        paths.into_iter().map(|path| {
+            let watchers = self.at(&path).map(|(_, connection)| connection).collect();
+            (path, watchers)
+        })
+    }
+
     /// How many watches a connection has.
     pub(super) fn count_of(&self, connection: ConnectionId) -> usize {
         self.by_connection.get(&connection).map_or(0, |own| own.watches.len())

@@ -273,3 +273,19 @@ fn a_certificate_is_an_identity() {
         }
     }
 }
+
+/// ZK-18: whoever owns the certificate of the superuser is kept out of nothing.
+#[test]
+fn the_owner_of_one_certificate_is_the_superuser() {
+    let subject = "CN=root,O=Example";
+    let mut bench = Bench::configured(1, |config| config.x509_super_user = Some(subject.into()));
+    let root = bench.client_with_certificate(0, subject);
+    let other = bench.client_with_certificate(0, "CN=other,O=Example");
+    for (client, told) in [(other, "1 error -102"), (root, "1 ok")] {
+        let acl = vec![entry(perms::ALL, "world", "anyone")];
+        let set = Op::SetAcl { path: "/zookeeper/config", acl, version: -1 };
+        bench.write(client, 1, opcode::SET_ACL, &set);
+        bench.settle();
+        assert_eq!(bench.story(client), [told]);
+    }
+}

@@ -349,11 +349,24 @@ impl Bench {
     }
 
     pub(crate) fn word(&mut self, server: usize, word: [u8; 4]) -> String {
+        self.ask_word(server, word, false)
+    }
+
+    /// The same, as an administrator asks it.
+    pub(crate) fn administrators_word(&mut self, server: usize, word: [u8; 4]) -> String {
+        self.ask_word(server, word, true)
+    }
+
+    fn ask_word(&mut self, server: usize, word: [u8; 4], by_administrator: bool) -> String {
         let client = self.open(server);
         let connection = client.connection;
         self.step(
             server,
-            ServiceInput::Requested(ClientRequest::FourLetterWord { connection, word }),
+            ServiceInput::Requested(ClientRequest::FourLetterWord {
+                connection,
+                word,
+                by_administrator,
+            }),
         );
         assert!(self.is_closed(client), "the connection ends with the answer");
         String::from_utf8(self.replies.remove(&connection).unwrap_or_default()).expect("it is text")

@@ -289,6 +289,47 @@ fn four_letter_words() {
     assert!(bench.word(0, *b"nope").contains("not in the whitelist"));
 }
 
+/// ZK-18: what takes as long as there are watches is closed to clients; administrators ask it by HTTP, and whoever opens it.
+#[test]
+fn words_of_watches_are_open_to_administrators() {
+    let mut bench = Bench::new(1);
+    let (client, session) = bench.client(0);
+    bench.read(client, 1, opcode::EXISTS, "/a", true);
+    bench.read(client, 2, opcode::EXISTS, "/b", true);
+    let sid = session.session;
+    let by_session = format!("0x{sid:x}\n\t/a\n\t/b\n");
+    let by_path = format!("/a\n\t0x{sid:x}\n/b\n\t0x{sid:x}\n");
+    for (word, told) in [(*b"wchc", by_session), (*b"wchp", by_path)] {
+        assert!(bench.word(0, word).contains("not in the whitelist"));
+        assert_eq!(bench.administrators_word(0, word), told);
+    }
+    assert_eq!(bench.word(0, *b"dirs"), "datadir_size: 0\nlogdir_size: 0\n");
+    assert!(
+        bench.word(0, *b"wchs").starts_with("1 connections watching 2 paths\nTotal watches:2\n")
+    );
+}
+
+/// ZK-18: how long reads and writes took, and how large what was proposed is, under ZooKeeper's names.
+#[test]
+fn distributions_in_words() {
+    let mut bench = Bench::new(2);
+    let (client, _) = bench.client(0);
+    bench.set(client, 1, "/zookeeper", "x");
+    bench.settle();
+    bench.read(client, 2, opcode::EXISTS, "/", false);
+    let mntr = bench.word(0, *b"mntr");
+    for line in [
+        "zk_cnt_readlatency\t1\n",
+        "zk_cnt_updatelatency\t1\n",
+        "zk_cnt_fsynctime\t0\n",
+        "zk_leader_uptime\t",
+    ] {
+        assert!(mntr.contains(line), "no {line:?} in {mntr}");
+    }
+    assert!(bench.word(0, *b"srvr").contains("\nProposal sizes last/min/max: "));
+    assert!(!bench.word(1, *b"srvr").contains("Proposal sizes"));
+}
+
 /// ZK-18: who is connected, and what was counted of it.
 #[test]
 fn connections_in_words() {
