@@ -14,6 +14,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import zkwire as zk  # noqa: E402
 from cluster import Record, is_free, wait_until  # noqa: E402
 
 PROPERTIES = """broker.id=1
@@ -32,7 +33,7 @@ group.initial.rebalance.delay.ms=0
 
 class Broker:
     def __init__(self, place, hosts):
-        self.place = place
+        self.place, self.hosts = place, hosts.split(",")
         self.dir = tempfile.mkdtemp(prefix="quorate-kafka-")
         self.port = next(p for p in range(41000 + os.getpid() % 9000, 65000, 3) if is_free(p))
         with open(os.path.join(self.dir, "server.properties"), "w") as f:
@@ -63,6 +64,15 @@ class Broker:
             self.process.send_signal(number)
             self.process.wait(60)
 
+    def wait_until_forgotten(self):
+        """Kafka ends at once where the ephemeral of a broker with its number is left: whoever supervises it starts it again."""
+        connection = zk.Connection(self.hosts[0])
+        try:
+            path = zk.text("/kafka/brokers/ids/1") + zk.flag(False)
+            wait_until("the old session's end", lambda: connection.ask(zk.EXISTS, path)[0] != "ok", 30, 0.2)
+        finally:
+            connection.close()
+
     def ask(self, *words):
         command = self.java("off", "-Xmx128m") + ["Messages", self.address, *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=150)
@@ -82,6 +92,7 @@ def main():
 
     def restarted(number):
         broker.stop(number)
+        broker.wait_until_forgotten()
         broker.start()
         broker.ask("consume", "first", "100")
 
