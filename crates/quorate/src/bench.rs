@@ -1,9 +1,11 @@
-//! `quorate bench zk`: a closed-loop load on any server that speaks ZooKeeper's protocol.
+//! `quorate bench zk`: a load on any server that speaks ZooKeeper's protocol.
 //!
-//! One thread, one task a client, each with a number of requests in flight; latencies from the moment a
-//! request is written to the moment its answer is read.
+//! One thread, one task a client. In a closed loop each has a number of requests in flight, and latencies count from the moment a
+//! request is written to the moment its answer is read. In an open loop (`--rate`) requests are due at times that no answer moves,
+//! and latencies count from those: a pause of the servers is charged for every request that was due in it.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -31,7 +33,7 @@ use crate::sessions::Sessions;
 /// Measure a running cluster
 #[derive(Subcommand)]
 pub(crate) enum Bench {
-    /// setData and getData in a closed loop, on any ZooKeeper-speaking server
+    /// setData and getData in a closed or an open loop, on any ZooKeeper-speaking server
     Zk(Zk),
     /// The longest time without a write while servers die, and whether anything acknowledged is lost
     Failover(Failover),
@@ -45,7 +47,8 @@ pub(crate) enum Bench {
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate bench zk --clients 100
-  quorate bench zk --clients 24 --in-flight 32 --size 1024 --reads 90 --json")]
+  quorate bench zk --clients 24 --in-flight 32 --size 1024 --reads 90 --json
+  quorate bench zk --clients 100 --rate 20000        an open loop: so many a second, answered or not")]
 pub(crate) struct Zk {
     #[command(flatten)]
     servers: Servers,
@@ -57,6 +60,10 @@ pub(crate) struct Zk {
     /// Requests that each client has in flight
     #[arg(long, value_name = "M", default_value_t = 1)]
     in_flight: usize,
+
+    /// Requests a second of all clients together, whether the ones before are answered or not
+    #[arg(long, value_name = "R", conflicts_with = "in_flight", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
 
     /// Bytes of data in each write
     #[arg(long, value_name = "B", default_value_t = 100)]
@@ -145,7 +152,12 @@ impl Zk {
         for number in 0..self.clients {
             let server = &servers[number % servers.len()];
             let client = Client::connect(server, self, number as u64).await?;
-            clients.push(tokio::task::spawn_local(client.run(until, measured.clone())));
+            clients.push(match self.beat(number) {
+                Some(beat) => {
+                    tokio::task::spawn_local(client.run_open(beat, until, measured.clone()))
+                }
+                None => tokio::task::spawn_local(client.run(until, measured.clone())),
+            });
         }
         for client in clients {
             if let Err(error) = client.await.map_err(io::Error::other)? {
@@ -158,6 +170,14 @@ impl Zk {
             .ok_or_else(|| io::Error::other("a client still measures"))
     }
 
+    /// When a client's requests are due, in an open loop: the clients take turns.
+    fn beat(&self, number: usize) -> Option<Beat> {
+        let between = Duration::from_secs(1) / self.rate?;
+        let turn = between * u32::try_from(number).unwrap_or(u32::MAX);
+        let every = between * u32::try_from(self.clients).unwrap_or(u32::MAX);
+        Some(Beat { due: Instant::now() + turn, every })
+    }
+
     fn report(&self, measured: &Measured) {
         let latencies = &measured.latencies_us;
         let per_second = latencies.len() as f64 / self.seconds as f64;
@@ -165,7 +185,7 @@ impl Zk {
         let (p50, p95, p99, p999) = (at(0.5), at(0.95), at(0.99), at(0.999));
         if self.json {
             let line = json!({
-                "clients": self.clients, "in_flight": self.in_flight, "size": self.size,
+                "clients": self.clients, "in_flight": self.in_flight, "rate": self.rate, "size": self.size,
                 "reads_percent": self.reads, "keys": self.keys, "seconds": self.seconds,
                 "operations": latencies.len(), "operations_per_second": per_second,
                 "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "p999_ms": p999,
@@ -173,16 +193,26 @@ impl Zk {
             });
             return tell(&line.to_string());
         }
+        let loop_of = match self.rate {
+            Some(rate) => format!("{rate} requests a second"),
+            None => format!("{} in flight each", self.in_flight),
+        };
         tell(&format!(
-            "{} clients x {} in flight, {} B, {} % reads, {} s\n{per_second:.0} operations a second; p50 \
+            "{} clients, {loop_of}, {} B, {} % reads, {} s\n{per_second:.0} operations a second; p50 \
              {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms; {} errors",
-            self.clients, self.in_flight, self.size, self.reads, self.seconds, measured.errors
+            self.clients, self.size, self.reads, self.seconds, measured.errors
         ));
     }
 }
 
 fn key(number: usize) -> String {
     format!("{ROOT}/k{number}")
+}
+
+/// When the next request of an open loop is due.
+struct Beat {
+    due: Instant,
+    every: Duration,
 }
 
 /// One client of the load.
@@ -222,7 +252,7 @@ impl Client {
     }
 
     async fn run(mut self, until: Instant, measured: Rc<RefCell<Measured>>) -> io::Result<()> {
-        let mut sent = std::collections::VecDeque::with_capacity(self.in_flight);
+        let mut sent = VecDeque::with_capacity(self.in_flight);
         let mut out = Vec::new();
         loop {
             out.clear();
@@ -237,16 +267,57 @@ impl Client {
                 self.stream.write_all(&out).await?;
             }
             // Whatever has come is taken before anything new is sent.
-            let mut packet = Some(self.packet().await?);
-            while let Some(bytes) = packet {
-                let header =
-                    ReplyHeader::decode(&mut JuteReader::new(&bytes)).map_err(io::Error::other)?;
-                if let Some(began) = sent.pop_front() {
-                    measured.borrow_mut().answered(began, until, header.error);
-                }
-                packet = self.packet_at_hand()?;
-            }
+            let first = self.packet().await?;
+            self.take_answers(first, &mut sent, until, &measured)?;
         }
+    }
+
+    /// Sends what is due, whatever is answered meanwhile.
+    async fn run_open(
+        mut self,
+        mut beat: Beat,
+        until: Instant,
+        measured: Rc<RefCell<Measured>>,
+    ) -> io::Result<()> {
+        let mut sent = VecDeque::new();
+        let mut out = Vec::new();
+        while beat.due < until || !sent.is_empty() {
+            tokio::select! {
+                () = tokio::time::sleep_until(beat.due.into()), if beat.due < until => {}
+                packet = self.packet() => {
+                    self.take_answers(packet?, &mut sent, until, &measured)?;
+                    continue;
+                }
+            }
+            while beat.due < until && beat.due <= Instant::now() {
+                self.request(&mut out);
+                sent.push_back(beat.due);
+                beat.due += beat.every;
+            }
+            self.stream.write_all(&out).await?;
+            out.clear();
+        }
+        self.close().await
+    }
+
+    /// Takes an answer, and whatever else has come.
+    fn take_answers(
+        &mut self,
+        first: bytes::Bytes,
+        sent: &mut VecDeque<Instant>,
+        until: Instant,
+        measured: &Rc<RefCell<Measured>>,
+    ) -> io::Result<()> {
+        let mut packet = Some(first);
+        while let Some(bytes) = packet {
+            let header =
+                ReplyHeader::decode(&mut JuteReader::new(&bytes)).map_err(io::Error::other)?;
+            if let Some(began) = sent.pop_front() {
+                measured.borrow_mut().answered(began, until, header.error);
+            }
+            packet = self.packet_at_hand()?;
+        }
+        Ok(())
     }
 
     fn request(&mut self, out: &mut Vec<u8>) {
