@@ -1,9 +1,10 @@
 """The same random operations, seed by seed, to ZooKeeper and to Quorate; every reply, Stat, error and event is compared.
 
-    differential.py --reference HOST:PORT --quorate HOST:PORT [--seeds 20] [--seed 1] [--ops 2000]
+    differential.py --reference HOSTS --quorate HOSTS [--seeds 20] [--seed 1] [--ops 2000]
 
-Each seed works below a path of its own, with several sessions on one server of each side. After each operation every
-session is pinged, so that all events of the operation are there. zxids are compared by rank: what two znodes share
+Each seed works below a path of its own, with several sessions, which are spread over as many servers of each side as the reference
+names. After each operation every session is pinged (and syncs before, where there are several servers), so that all events of the
+operation are there. zxids are compared by rank: what two znodes share
 on one side they share on the other, and their order is the same. The first difference of a seed is printed with
 what led to it, and ends that seed. What is known to differ, and why, is in docs/zookeeper.md.
 """
@@ -40,18 +41,22 @@ class Ranks:
 class Side:
     """The sessions on one server."""
 
-    def __init__(self, host):
-        self.host = host
-        self.connections = [zk.Connection(host) for _ in range(SESSIONS)]
+    def __init__(self, hosts):
+        self.hosts = hosts
+        self.connections = [zk.Connection(self.host(number)) for number in range(SESSIONS)]
         self.owners = {0: None}
         for number, connection in enumerate(self.connections):
             self.owners[connection.session] = number
         self.opened = SESSIONS
 
+    def host(self, number):
+        """The server of a session."""
+        return self.hosts[number % len(self.hosts)]
+
     def replace(self, number):
         """A new session in place of an old one."""
         self.connections[number].close()
-        self.connections[number] = connection = zk.Connection(self.host)
+        self.connections[number] = connection = zk.Connection(self.host(number))
         self.owners[connection.session] = self.opened
         self.opened += 1
 
@@ -59,7 +64,7 @@ class Side:
         """The same session on a new connection."""
         old = self.connections[number]
         old.close()
-        new = zk.Connection(self.host, 30_000, old.session, old.password, old.last_zxid)
+        new = zk.Connection(self.host(number), 30_000, old.session, old.password, old.last_zxid)
         assert new.session == old.session, "the session was refused"
         self.connections[number] = new
 
@@ -77,13 +82,22 @@ class Side:
                 reply = connection.ask(step.opcode, step.record(self))
         except zk.Closed:
             reply = ("closed",)
-            self.replace(step.session)
-        events = []
-        for connection in self.connections:
+            self.reattach(step.session)
+        return reply, [self.told(number) for number in range(SESSIONS)]
+
+    def told(self, number):
+        """What a session was told meanwhile. One whose connection has ended goes on with another."""
+        connection = self.connections[number]
+        try:
+            if len(self.hosts) > 1:
+                connection.ask(zk.SYNC, zk.text("/"))
             connection.ask(zk.PING)
-            events.append(connection.events)
+            return connection.events
+        except zk.Closed:
+            self.reattach(number)
+            return connection.events + ["closed"]
+        finally:
             connection.events = []
-        return reply, events
 
 
 class Comparison:
@@ -128,9 +142,11 @@ class Comparison:
 
 
 def run_seed(seed, ops, args):
-    comparison = Comparison(args.reference, args.quorate.split(",")[-1])
+    reference, quorate = args.reference.split(","), args.quorate.split(",")
+    comparison = Comparison(reference, quorate[-len(reference):])
     root = "/d%d-%d/s" % (args.run, seed)
-    operations = Operations(random.Random(seed), root, SESSIONS, comparison, hidden=seed % 2 == 0)
+    ensemble = len(reference) > 1
+    operations = Operations(random.Random(seed), root, SESSIONS, comparison, hidden=seed % 2 == 0, ensemble=ensemble)
     history = []
     for _ in range(ops):
         step = operations.next()
@@ -150,7 +166,7 @@ def run_seed(seed, ops, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--reference", required=True)
-    parser.add_argument("--quorate", required=True, help="of several addresses, the last one")
+    parser.add_argument("--quorate", required=True, help="as many of these, the last ones, as there are of the reference")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--ops", type=int, default=2000)

@@ -56,8 +56,9 @@ class Step:
 
 
 class Operations:
-    def __init__(self, rng, root, sessions, comparison, hidden):
-        """`root` is two levels deep; the upper one is made first. `hidden`: some znodes may not be read by all."""
+    def __init__(self, rng, root, sessions, comparison, hidden, ensemble):
+        """`root` is two levels deep; the upper one is made first. `hidden`: some znodes may not be read by all. `ensemble`: there are
+        several servers; one alone does not know reconfig."""
         self.rng, self.root, self.sessions, self.comparison, self.hidden = rng, root, sessions, comparison, hidden
         self.to_make = [root.rsplit("/", 1)[0], root]
         self.to_make += [QUOTA + path for path in self.to_make + [root + "/a"]]
@@ -66,7 +67,7 @@ class Operations:
             ("create", 30), ("delete", 14), ("set", 12), ("exists", 8), ("get", 8), ("children", 8), ("set_acl", 4),
             ("get_acl", 4), ("multi", 14), ("add_watch", 3), ("remove_watches", 3), ("set_watches", 3), ("auth", 1),
             ("sync", 2), ("ephemerals", 2), ("count", 3), ("who", 1), ("reattach", 2), ("close", 1), ("multi_read", 4),
-            ("quota", 4))]
+            ("quota", 4), ("become_super", 0.3), ("reconfig", 1 if ensemble else 0), ("refused", 0.5))]
 
     def next(self):
         if self.to_make:
@@ -189,6 +190,26 @@ class Operations:
         user = self.rng.choice(USERS)
         record = zk.integer(0) + zk.text("digest") + zk.buffer(("%s:pw" % user).encode())
         return Step(session, "auth", zk.AUTH, record, (user,))
+
+    def become_super(self, session):
+        """Until its connection ends."""
+        return Step(session, "auth", zk.AUTH, zk.integer(0) + zk.text("digest") + zk.buffer(b"super:test"), ("super",))
+
+    def reconfig(self, session):
+        """None that changes anything: what is refused, and why."""
+        joining, leaving, servers, version = self.rng.choice([
+            (None, None, None, -1), ("nonsense", None, None, -1), ("server.9=nonsense", None, None, -1),
+            (None, "1", None, 1 << 40), ("server.9=127.0.0.1:1:2:observer;127.0.0.1:3", None, None, 1 << 40),
+            (None, None, "nonsense", -1), (None, "1", "server.9=127.0.0.1:1:2:participant;127.0.0.1:3", 1 << 40)])
+        record = zk.text(joining) + zk.text(leaving) + zk.text(servers) + zk.long(version)
+        return Step(session, "reconfig", zk.RECONFIG, record, (joining, leaving, servers, version))
+
+    def refused(self, session):
+        """What ends the connection."""
+        name, opcode, record = self.rng.choice([
+            ("auth of an unknown scheme", zk.AUTH, zk.integer(0) + zk.text("nosuch") + zk.buffer(b"x")),
+            ("an unknown operation", 99, b""), ("a record that breaks off", zk.CREATE, zk.integer(10) + b"/a")])
+        return Step(session, name, opcode, record, ())
 
     def multi(self, session):
         ops = []

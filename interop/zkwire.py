@@ -6,7 +6,7 @@ import struct
 
 CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, GET_ACL, SET_ACL, GET_CHILDREN = 1, 2, 3, 4, 5, 6, 7, 8
 SYNC, PING, GET_CHILDREN2, CHECK, MULTI, CREATE2 = 9, 11, 12, 13, 14, 15
-CHECK_WATCHES, REMOVE_WATCHES, CREATE_CONTAINER, CREATE_TTL, MULTI_READ = 17, 18, 19, 21, 22
+RECONFIG, CHECK_WATCHES, REMOVE_WATCHES, CREATE_CONTAINER, CREATE_TTL, MULTI_READ = 16, 17, 18, 19, 21, 22
 AUTH, SET_WATCHES, GET_EPHEMERALS, GET_ALL_CHILDREN_NUMBER = 100, 101, 103, 104
 SET_WATCHES2, ADD_WATCH, WHO_AM_I, CLOSE_SESSION = 105, 106, 107, -11
 ERROR = -1
@@ -108,7 +108,7 @@ class Reader:
             return (self.text(), self.stat())
         if opcode in (EXISTS, SET_DATA, SET_ACL):
             return (self.stat(),)
-        if opcode == GET_DATA:
+        if opcode in (GET_DATA, RECONFIG):
             return (self.buffer(), self.stat())
         if opcode == GET_ACL:
             return (self.acl(), self.stat())
@@ -173,7 +173,8 @@ class Connection:
                 self.events.append((kind, reader.text()))
                 continue
             assert got == xid, "reply to %d came where that to %d was due" % (got, xid)
-            if opcode != AUTH:
+            # Requests that are not understood, and auth, are answered with none.
+            if opcode != AUTH and zxid > 0:
                 assert zxid >= self.last_zxid, "zxid went back from %d to %d" % (self.last_zxid, zxid)
                 self.last_zxid = zxid
             return ("ok",) + reader.record(opcode) if error == 0 else ("error", error)
