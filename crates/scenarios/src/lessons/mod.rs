@@ -72,6 +72,7 @@ pub const CATALOGUE: &[Row] = &[
     row("etcd-10589-read-of-a-single-voter", 1, RELIABLE, plain, single_voter_reads),
     row("etcd-raft-397-read-asked-again", 3, LATE_AND_TWICE, plain, reads_asked_again),
     row("etcd-20418-read-after-a-pause", 3, RELIABLE, leases, read_after_a_pause),
+    row("read-at-a-leader-that-handed-over", 3, RELIABLE, plain, read_after_handing_over),
     row("lease-of-a-leader-that-was-cut-off", 3, RELIABLE, leases, lease_outlives_the_link),
     row("lease-by-clocks-that-differ", 3, RELIABLE, bad_clocks, lease_outlives_the_link),
     row("longer-log-of-an-older-term", 3, RELIABLE, plain, longer_but_older),
@@ -484,6 +485,29 @@ fn read_after_a_pause(lab: &mut Lab) -> Checked {
         check(found.is_none_or(|found| found >= started.index), || {
             format!("{old} read {found:?} after it was stopped, but {} is newer", started.index)
         })?;
+    }
+    Ok(())
+}
+
+/// A leader that hands over may be succeeded within a heartbeat, so answers to a round that began before a read arrived say nothing
+/// about who leads when it arrives (thesis, 6.4). The old leader hears of nothing here, and has had answers to all it sent.
+fn read_after_handing_over(lab: &mut Lab) -> Checked {
+    for _ in 0..10 {
+        lab.one_any(3)?;
+        let old = lab.leader()?;
+        let [target, other] = [1, 2].map(|by| lab.after(old, by));
+        lab.world.cut_one_way(target, old);
+        lab.world.cut_one_way(other, old);
+        lab.world.transfer(old, Some(target))?;
+        poll(lab, |lab| leads(lab, target))?;
+        let value = lab.any();
+        let Some(started) = lab.start(target, value)? else { return failed("the leader refused") };
+        poll(lab, |lab| lab.committed(started.index).is_ok_and(|(count, _)| count > 0))?;
+        let found = read(lab, old)?;
+        check(found.is_none_or(|found| found >= started.index), || {
+            format!("{old} read {found:?} after it handed over, but {} is newer", started.index)
+        })?;
+        lab.world.heal();
     }
     Ok(())
 }
