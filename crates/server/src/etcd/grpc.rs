@@ -90,13 +90,13 @@ pub(super) async fn answer(api: Rc<Api>, request: Request<Incoming>) -> Response
     let method = head.uri.path();
     let mut requests = Requests::new(body, api.about.request_bytes_max);
     if let Some(kind) = streams::Kind::of(method) {
-        return match streams::begin(api, kind, context, requests).await {
+        return match Box::pin(streams::begin(api, kind, context, requests)).await {
             Ok(messages) => streamed(messages, Box::new(Framed)),
             Err(status) => whole(Err(status)),
         };
     }
     if method == OPEN_CLIENT {
-        return whole(open_client(&api, &head.headers, context).await);
+        return whole(Box::pin(open_client(&api, &head.headers, context)).await);
     }
     let message = match requests.only().await {
         Ok(message) => message,

@@ -178,6 +178,7 @@ where
     }
 }
 
+/// One request. Its future is made, moved and freed for each of them: what is rarely asked has a box of its own.
 async fn answer(
     api: Rc<Api>,
     request: Request<Incoming>,
@@ -186,7 +187,7 @@ async fn answer(
     if kind.starts_with(b"application/grpc") {
         Ok(grpc::answer(api, request).await)
     } else {
-        Ok(pages::answer(api, request).await)
+        Ok(Box::pin(pages::answer(api, request)).await)
     }
 }
 

@@ -71,13 +71,15 @@ pub(super) async fn answer(
         let response = api.desk.call(context, Request::Range(request)).await?;
         return Ok(Ranged::Whole(quorate_etcd::methods::encode_response(&response)));
     }
-    for _ in 1..TRIES {
+    let mut tries = 1;
+    loop {
         match begin(api, context, request.clone()).await {
-            Err(status) if request.revision <= 0 && is_compacted(&status) => {}
+            Err(status) if tries < TRIES && request.revision <= 0 && is_compacted(&status) => {
+                tries += 1;
+            }
             answered => return answered,
         }
     }
-    begin(api, context, request).await
 }
 
 fn is_compacted(status: &Status) -> bool {
@@ -90,8 +92,21 @@ async fn begin(
     request: pb::RangeRequest,
 ) -> Result<Ranged, Status> {
     let (first, next) = piece(api, context, request.clone()).await?;
+    match next {
+        None => Ok(Ranged::Whole(first.encode_to_vec())),
+        Some(next) => Box::pin(in_pieces(api, context, request, first, next)).await,
+    }
+}
+
+/// There is more than the first piece.
+async fn in_pieces(
+    api: &Rc<Api>,
+    context: &Context,
+    request: pb::RangeRequest,
+    first: pb::RangeResponse,
+    next: Bytes,
+) -> Result<Ranged, Status> {
     let seen = first.header.map_or(0, |header| header.revision);
-    let Some(next) = next else { return Ok(Ranged::Whole(first.encode_to_vec())) };
     let revision = if request.revision > 0 { request.revision } else { seen };
     let limit = (request.limit > 0).then(|| request.limit - first.kvs.len() as i64);
     let rest = Rest { request: pb::RangeRequest { revision, ..request }, next, limit };

@@ -22,12 +22,13 @@ impl Api {
         message: Bytes,
     ) -> Result<Reply, Status> {
         if locks::is_theirs(method) {
-            return Ok(locks::answer(self, method, context, message).await?.into());
+            let answer = Box::pin(locks::answer(self, method, context, message));
+            return Ok(answer.await?.into());
         }
         let _place = self.place(message.len()).await;
         match decode_request(method, message.clone()) {
             Some(request) => self.call(context, request?).await,
-            None => self.about_members(method, context, message).await,
+            None => Box::pin(self.about_members(method, context, message)).await,
         }
     }
 
