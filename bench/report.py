@@ -4,7 +4,8 @@ import os
 import platform
 import statistics
 
-OURS, RIVAL = "quorate", "zookeeper"
+OURS = "quorate"
+TITLES = {"zookeeper": "Apache ZooKeeper", "etcd": "etcd"}
 
 
 def brief(seen):
@@ -28,7 +29,7 @@ def ratios(facts, row, name, more_is_better):
     """Ours against the rival's, pair by pair; above 1 is better."""
     found = []
     for r in facts["rounds"]:
-        ours, rival = r[OURS].get(row, {}).get(name), r[RIVAL].get(row, {}).get(name)
+        ours, rival = r[OURS].get(row, {}).get(name), r[facts["rival"]].get(row, {}).get(name)
         if ours and rival:
             found.append(ours / rival if more_is_better else rival / ours)
     return found
@@ -45,33 +46,34 @@ FIGURES = [
     ("p99_ms", "p99 ms", False),
     ("server_cpu_us_per_op", "server CPU µs/operation", False),
     ("gap_ms", "longest gap ms", False),
-    ("seconds", "start to first write s", False),
+    ("seconds", "processes' start to first write s", False),
     ("resident_mib", "resident MiB, largest server", False),
 ]
 AROUND = [("start", "three processes, empty"), ("idle", "idle"), ("loaded", "after these loads")]
 
 
 def page(facts, chosen, command):
+    rival_name = TITLES[facts["rival"]]
     lines = [
-        "# Quorate and Apache ZooKeeper, measured side by side",
+        "# Quorate and %s, measured side by side" % rival_name,
         "",
         "Made by `%s`: %d rounds, each ours first, then the rival. Three servers and the load share %d cores; %s, %s." % (
             command, len(facts["rounds"]), os.cpu_count(), platform.platform(), cpu()),
         "Both acknowledge a write once a majority has it on disk (fsync on). Medians of the rounds; in the last column the ratio of each pair, above 1 is in our favour.",
         "",
         "- ours: %s" % facts["versions"][OURS],
-        "- rival: %s" % facts["versions"][RIVAL],
+        "- rival: %s" % facts["versions"][facts["rival"]],
     ]
     lines += ["- limit of the machine: %s %s" % item for item in facts["limits"].items()]
-    lines += ["", "![ratios](zookeeper.svg)", "", "| work | figure | ours | ZooKeeper | ratio (pairs) |", "| --- | --- | --: | --: | --- |"]
+    lines += ["", "![ratios](%s.svg)" % facts["rival"], "", "| work | figure | ours | %s | ratio (pairs) |" % rival_name, "| --- | --- | --: | --: | --- |"]
     for row, title in [(row.name, row.title) for row in chosen] + AROUND:
         for name, words, more in FIGURES:
-            ours, rival = median(facts, OURS, row, name), median(facts, RIVAL, row, name)
+            ours, rival = median(facts, OURS, row, name), median(facts, facts["rival"], row, name)
             if ours is not None and rival is not None:
                 lines.append("| %s | %s | %s | %s | %s |" % (title, words, figure(ours), figure(rival), pairs(ratios(facts, row, name, more))))
-    cpu_line = ["%s %s / %s s" % (row.title, figure(median(facts, OURS, row.name, "generator_cpu_s")), figure(median(facts, RIVAL, row.name, "generator_cpu_s")))
+    cpu_line = ["%s %s / %s s" % (row.title, figure(median(facts, OURS, row.name, "generator_cpu_s")), figure(median(facts, facts["rival"], row.name, "generator_cpu_s")))
                 for row in chosen if median(facts, OURS, row.name, "generator_cpu_s") is not None]
-    lines += ["", "The generator's own CPU, ours / ZooKeeper: %s." % "; ".join(cpu_line), ""]
+    lines += ["", "The generator's own CPU, ours / %s: %s." % (rival_name, "; ".join(cpu_line)), ""]
     return "\n".join(lines)
 
 
@@ -96,7 +98,7 @@ def plot(facts, chosen):
     out = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">' % (left + width + 70, height),
         '<rect width="100%" height="100%" fill="#fff"/>',
-        '<text x="%d" y="22" font-size="14">times better than ZooKeeper (median; line: worst to best pair)</text>' % left,
+        '<text x="%d" y="22" font-size="14">times better than %s (median; line: worst to best pair)</text>' % (left, TITLES[facts["rival"]]),
     ]
     for at, (title, values) in enumerate(bars):
         y, middle = 40 + at * step, statistics.median(values)

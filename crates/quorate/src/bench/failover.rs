@@ -8,6 +8,7 @@ use clap::Args;
 use quorate_client::{Acl, Client, CreateMode, ErrorCode, Failure as Refused, Options};
 use serde_json::json;
 
+use super::kv_writer::KvWriter;
 use crate::failure::{Done, Failure, Kind, say, tell};
 use crate::servers::Servers;
 
@@ -15,10 +16,15 @@ use crate::servers::Servers;
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate bench failover --seconds 20        kill -9 a node meanwhile
-  quorate bench failover --servers 127.0.0.1:2182,127.0.0.1:2183 --json")]
+  quorate bench failover --servers 127.0.0.1:2182,127.0.0.1:2183 --json
+  quorate bench failover --kv                the same on a server that speaks etcd's API")]
 pub(crate) struct Failover {
     #[command(flatten)]
     servers: Servers,
+
+    /// Write keys through etcd's API instead of znodes; a call that takes 250 ms is given up, and another server asked
+    #[arg(long)]
+    kv: bool,
 
     /// How long to write
     #[arg(long, value_name = "S", default_value_t = 10)]
@@ -46,7 +52,11 @@ impl Failover {
             .enable_all()
             .build()
             .map_err(|error| failed(&error))?;
-        let (seen, lost) = runtime.block_on(self.measure())?;
+        let (seen, lost) = if self.kv {
+            runtime.block_on(self.measure_kv()).map_err(|error| failed(&error))?
+        } else {
+            runtime.block_on(self.measure())?
+        };
         self.report(&seen, &lost);
         Ok(if lost.is_empty() && !seen.acknowledged.is_empty() { Done::Yes } else { Done::No })
     }
@@ -90,6 +100,30 @@ impl Failover {
         seen
     }
 
+    async fn measure_kv(&self) -> std::io::Result<(Seen, Vec<u64>)> {
+        let (mut writer, mut seen) = (KvWriter::new(self.servers.etcd()), Seen::default());
+        let start = Instant::now();
+        let mut last = start;
+        for number in 0.. {
+            if start.elapsed() > Duration::from_secs(self.seconds) {
+                break;
+            }
+            if writer.put(number).await.is_ok() {
+                seen.acknowledge(number, start, last);
+                last = Instant::now();
+            } else {
+                seen.unknown += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        seen.close_gap(start, last);
+        let lost = seen.lost(&writer.written().await?);
+        if lost.is_empty() {
+            writer.remove().await?;
+        }
+        Ok((seen, lost))
+    }
+
     fn report(&self, seen: &Seen, lost: &[u64]) {
         let gap_ms = seen.longest_gap.as_secs_f64() * 1000.0;
         if self.json {
@@ -124,6 +158,11 @@ impl Failover {
 }
 
 impl Seen {
+    /// What was acknowledged and is not there.
+    fn lost(&self, there: &BTreeSet<u64>) -> Vec<u64> {
+        self.acknowledged.iter().copied().filter(|number| !there.contains(number)).collect()
+    }
+
     fn acknowledge(&mut self, number: u64, start: Instant, last: Instant) {
         self.acknowledged.push(number);
         self.close_gap(start, last);
@@ -146,7 +185,7 @@ async fn lost(client: &Client, root: &str, seen: &Seen) -> Result<Vec<u64>, Refu
     client.sync(root).await?;
     let (names, _) = client.children(root).await?;
     let there: BTreeSet<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    Ok(seen.acknowledged.iter().copied().filter(|number| !there.contains(number)).collect())
+    Ok(seen.lost(&there))
 }
 
 /// Deletes what was written, many at once.

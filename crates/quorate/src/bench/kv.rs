@@ -3,9 +3,10 @@
 //! One thread; each client has a connection of its own, and as many tasks as it may have calls in flight.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
@@ -19,8 +20,9 @@ use super::load::{Load, Measured, Pace, account};
 use crate::failure::{Done, Failure, say};
 use crate::servers::Servers;
 
-/// Keys that are put at a time before the load begins.
-const PREPARED_AT_A_TIME: usize = 64;
+/// Keys that each connection puts at a time before the load begins, and all together.
+const FILL_IN_FLIGHT: usize = 64;
+const FILL_MAX: usize = 1024;
 /// A sender whose call failed waits so long.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -64,14 +66,16 @@ impl Kv {
         for number in 0..self.load.clients {
             channels.push(Channel::connect(&servers[number % servers.len()]).await?);
         }
-        let first = channels.first().ok_or_else(|| io::Error::other("a load needs a client"))?;
-        self.prepare(first).await?;
+        fill(&channels, self.keys, self.size).await?;
         let period = self.load.period();
         let measured = Rc::new(RefCell::new(Measured::new(period)?));
-        let (mut tasks, slots) = (Vec::new(), self.load.in_flight.max(1));
-        for number in 0..self.load.clients * slots {
-            let sender = Sender::new(self, &channels[number / slots], number as u64)?;
-            let pace = self.load.pace(number, self.load.clients * slots, period);
+        // In an open loop a client's one sender starts calls and does not wait for them.
+        let in_flight = self.load.in_flight_max();
+        let each = if in_flight == usize::MAX { 1 } else { in_flight };
+        let (mut tasks, senders) = (Vec::new(), self.load.clients * each);
+        for number in 0..senders {
+            let sender = Sender::new(self, &channels[number / each], number as u64)?;
+            let pace = self.load.pace(number, senders, period);
             tasks.push(tokio::task::spawn_local(sender.run(pace, measured.clone())));
         }
         account(measured.clone(), period, self.load.pids.clone()).await;
@@ -83,26 +87,30 @@ impl Kv {
             .ok_or_else(|| io::Error::other("a client still measures"))
     }
 
-    /// The keys that the load reads and writes.
-    async fn prepare(&self, channel: &Channel) -> io::Result<()> {
-        let mut puts = tokio::task::JoinSet::new();
-        for number in 0..self.keys {
-            let (mut channel, method) = (channel.clone(), channel.method(PUT)?);
-            let put = put(number, self.value());
-            puts.spawn_local(async move { channel.call(&method, &put).await });
-            if puts.len() >= PREPARED_AT_A_TIME {
-                puts.join_next().await.transpose().map_err(io::Error::other)?.transpose()?;
-            }
-        }
-        while let Some(done) = puts.join_next().await {
-            done.map_err(io::Error::other)??;
-        }
-        Ok(())
-    }
-
     fn value(&self) -> Bytes {
         vec![b'x'; self.size].into()
     }
+}
+
+/// Puts the first so many keys of the load.
+pub(super) async fn fill(channels: &[Channel], keys: u64, size: usize) -> io::Result<()> {
+    let (mut puts, value) = (tokio::task::JoinSet::new(), Bytes::from(vec![b'x'; size]));
+    let senders = (channels.len() * FILL_IN_FLIGHT).clamp(1, FILL_MAX) as u64;
+    for first in 0..senders {
+        let (mut channel, value) =
+            (channels[first as usize % channels.len()].clone(), value.clone());
+        let method = channel.method(PUT)?;
+        puts.spawn_local(async move {
+            for number in (first..keys).step_by(senders as usize) {
+                channel.call(&method, &put(number, value.clone())).await?;
+            }
+            Ok::<_, io::Error>(())
+        });
+    }
+    while let Some(done) = puts.join_next().await {
+        done.map_err(io::Error::other)??;
+    }
+    Ok(())
 }
 
 const PUT: &str = "/etcdserverpb.KV/Put";
@@ -143,24 +151,43 @@ impl Sender {
     }
 
     async fn run(mut self, mut pace: Pace, measured: Rc<RefCell<Measured>>) {
+        let mut started = tokio::task::JoinSet::new();
         while let Some(due) = pace.wait().await {
-            let answer = self.call().await;
-            measured.borrow_mut().answered(due, answer.is_ok());
-            if let Err(error) = answer {
-                say(&format!("a call failed: {error}"));
+            let call = self.call(due, measured.clone());
+            if pace.is_open() {
+                started.spawn_local(call);
+                while started.try_join_next().is_some() {}
+            } else if !call.await {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+        while started.join_next().await.is_some() {}
     }
 
-    async fn call(&mut self) -> io::Result<Bytes> {
+    /// A call and what it came to: whether it was answered.
+    fn call(
+        &mut self,
+        due: Instant,
+        measured: Rc<RefCell<Measured>>,
+    ) -> impl Future<Output = bool> + 'static {
         let number = self.random.below(self.keys);
-        if self.random.chance_ppm(self.reads_ppm) {
-            let serializable = self.serializable;
-            let request = pb::RangeRequest { key: key(number), serializable, ..Default::default() };
-            self.channel.call(&self.range, &request).await
-        } else {
-            self.channel.call(&self.put, &put(number, self.value.clone())).await
+        let read = self.random.chance_ppm(self.reads_ppm);
+        let mut channel = self.channel.clone();
+        let method = if read { self.range.clone() } else { self.put.clone() };
+        let (serializable, value) = (self.serializable, self.value.clone());
+        async move {
+            let answer = if read {
+                let request =
+                    pb::RangeRequest { key: key(number), serializable, ..Default::default() };
+                channel.call(&method, &request).await
+            } else {
+                channel.call(&method, &put(number, value)).await
+            };
+            measured.borrow_mut().answered(due, answer.is_ok());
+            if let Err(error) = &answer {
+                say(&format!("a call failed: {error}"));
+            }
+            answer.is_ok()
         }
     }
 }

@@ -23,17 +23,17 @@ pub(super) struct Load {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) clients: usize,
 
-    /// Requests that each client has in flight, at most
+    /// Requests that each client has in flight
     #[arg(long, value_name = "M", default_value_t = 1)]
-    pub(super) in_flight: usize,
+    in_flight: usize,
 
     /// Share of reads, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(super) reads: u32,
 
-    /// Requests a second, of all clients together: an open loop, in which an answer's time counts from when its request was due
-    /// [default: as fast as answers come]
-    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Requests a second of all clients together, whether the ones before are answered or not; an answer's time counts from when
+    /// its request was due [default: as fast as answers come]
+    #[arg(long, value_name = "R", conflicts_with = "in_flight", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rate: Option<u64>,
 
     /// How long to measure
@@ -54,6 +54,23 @@ pub(super) struct Load {
 }
 
 impl Load {
+    /// A load of so many requests a second.
+    pub(super) fn paced(
+        clients: usize,
+        rate: u64,
+        seconds: u64,
+        pids: Vec<u32>,
+        json: bool,
+    ) -> Self {
+        let rate = Some(rate);
+        Self { clients, in_flight: 1, reads: 0, rate, seconds, warmup: 1, pids, json }
+    }
+
+    /// How many requests a client may have in flight. In an open loop answers decide nothing.
+    pub(super) fn in_flight_max(&self) -> usize {
+        if self.rate.is_some() { usize::MAX } else { self.in_flight.max(1) }
+    }
+
     /// The times of one run, from now.
     pub(super) fn period(&self) -> Period {
         let from = Instant::now() + Duration::from_secs(self.warmup);
@@ -97,12 +114,14 @@ impl Load {
 
     fn in_words(&self, measured: &Measured) -> String {
         let at = |quantile| measured.at(quantile);
-        let paced = self.rate.map_or(String::new(), |rate| format!(", {rate} a second"));
+        let each = match self.rate {
+            Some(rate) => format!("{rate} requests a second"),
+            None => format!("{} in flight each", self.in_flight),
+        };
         let mut text = format!(
-            "{} clients x {} in flight, {} % reads{paced}, {} s\n{:.0} operations a second; p50 {:.2} ms, p95 {:.2} ms, \
+            "{} clients, {each}, {} % reads, {} s\n{:.0} operations a second; p50 {:.2} ms, p95 {:.2} ms, \
              p99 {:.2} ms, p99.9 {:.2} ms; {} errors\nprocessor time of the load itself: {:.2} s",
             self.clients,
-            self.in_flight,
             self.reads,
             self.seconds,
             measured.per_second(),
@@ -143,6 +162,11 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// As fast as answers come.
+    pub(super) fn at_once(period: Period) -> Self {
+        Self { due: period.from, every: None, period }
+    }
+
     /// The next request, if it is due: from when its answer's time counts.
     pub(super) fn take(&mut self, now: Instant) -> Option<Instant> {
         let due = if self.every.is_some() { self.due } else { now };
@@ -156,6 +180,11 @@ impl Pace {
     /// When the next one will be due, if it is not a matter of answers, and if there will be one.
     pub(super) fn next(&self) -> Option<Instant> {
         self.every.map(|_| self.due).filter(|due| *due < self.period.until)
+    }
+
+    /// Whether requests are due at fixed times.
+    pub(super) fn is_open(&self) -> bool {
+        self.every.is_some()
     }
 
     /// Waits for the next request; `None` when there will be no more.
@@ -207,6 +236,10 @@ impl Measured {
         self.errors += 1;
     }
 
+    pub(super) fn errors(&self) -> u64 {
+        self.errors
+    }
+
     fn per_second(&self) -> f64 {
         self.latencies_us.len() as f64 / (self.period.until - self.period.from).as_secs_f64()
     }
@@ -243,7 +276,7 @@ fn cpu_ticks(pid: u32) -> Option<u64> {
 }
 
 /// Resident memory: the second field of `/proc/PID/statm`, in pages.
-fn resident_bytes(pid: u32) -> u64 {
+pub(super) fn resident_bytes(pid: u32) -> u64 {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or_default() * rustix::param::page_size() as u64

@@ -1,9 +1,11 @@
 //! `quorate bench`: loads on running servers, ours or anybody's who speaks the same protocols, and what they measure.
 
+mod create;
 mod failover;
 mod groups;
 mod h2;
 mod kv;
+mod kv_writer;
 mod load;
 mod sessions;
 mod watch;
@@ -25,6 +27,9 @@ pub(crate) enum Bench {
     Kv(kv::Kv),
     /// How soon thousands of watchers hear of a change, on any server that speaks etcd's API
     Watch(watch::Watch),
+    /// Creates many znodes or keys: how fast, and the memory that each takes
+    #[command(subcommand)]
+    Create(create::Create),
     /// The longest time without a write while servers die, and whether anything acknowledged is lost
     Failover(failover::Failover),
     /// A reconnection storm of thousands of sessions after a leader's death
@@ -39,6 +44,7 @@ impl Bench {
             Self::Zk(load) => load.run(),
             Self::Kv(load) => load.run(),
             Self::Watch(watch) => watch.run(),
+            Self::Create(create) => create.run(),
             Self::Failover(failover) => failover.run(),
             Self::Sessions(sessions) => sessions.run(),
             Self::Groups(groups) => groups.run(),

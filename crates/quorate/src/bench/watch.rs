@@ -73,16 +73,7 @@ impl Watch {
     }
 
     fn load(&self) -> Load {
-        Load {
-            clients: self.watchers,
-            in_flight: 1,
-            reads: 0,
-            rate: Some(self.writes),
-            seconds: self.seconds,
-            warmup: 1,
-            pids: self.pids.clone(),
-            json: self.json,
-        }
+        Load::paced(self.watchers, self.writes, self.seconds, self.pids.clone(), self.json)
     }
 
     async fn drive(&self, load: &Load) -> io::Result<(Measured, u64)> {

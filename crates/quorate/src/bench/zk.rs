@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use clap::Args;
-use quorate_client::{Connection, CreateMode};
+use quorate_client::Acl;
 use quorate_contracts::Random;
-use quorate_zk::command::Op;
+use quorate_zk::command::{CreateMode, Op};
 use quorate_zk::wire::framing::{Frame, Framer};
 use quorate_zk::wire::{
     ConnectRequest, ConnectResponse, JuteReader, JuteWriter, ReplyHeader, opcode,
@@ -22,8 +22,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::load::{Load, Measured, Pace, account};
-use super::{block_on, failed};
+use super::block_on;
+use super::load::{Load, Measured, Pace, Period, account};
 use crate::failure::{Done, Failure, say};
 use crate::servers::Servers;
 
@@ -46,40 +46,41 @@ pub(crate) struct Zk {
 
     /// How many znodes the load is spread over
     #[arg(long, value_name = "K", default_value_t = 100)]
-    keys: usize,
+    keys: u64,
 }
 
 const ROOT: &str = "/quorate-bench";
+/// Clients that create the znodes, what each has in flight, and how long they may take.
+const FILLERS: u64 = 6;
+const FILL_IN_FLIGHT: usize = 128;
+const FILL_MAX: Duration = Duration::from_secs(3600);
+/// It is there from an earlier run.
+const NODE_EXISTS: i32 = -110;
 
 impl Zk {
     pub(super) fn run(&self) -> Result<Done, Failure> {
-        self.prepare().map_err(|error| failed(&error))?;
-        let measured = block_on(self.drive())?;
+        let measured = block_on(self.measure())?;
         Ok(self.load.report(json!({ "size": self.size, "keys": self.keys }), &measured))
     }
 
-    /// The znodes that the load reads and writes.
-    fn prepare(&self) -> Result<(), quorate_client::ClientError> {
-        let mut connection =
-            Connection::connect(&self.servers.zookeeper(), Duration::from_secs(10))?;
-        let data = vec![b'x'; self.size];
-        for path in std::iter::once(ROOT.to_string()).chain((0..self.keys).map(key)) {
-            match connection.create(&path, &data, CreateMode::Persistent) {
-                Ok(_) => {}
-                Err(quorate_client::ClientError::Refused(-110)) => {
-                    connection.set(&path, &data, -1)?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        connection.close()
+    async fn measure(&self) -> io::Result<Measured> {
+        let servers = self.servers.zookeeper();
+        fill(&servers, self.keys, self.size).await?;
+        self.drive(&servers).await
     }
 
-    async fn drive(&self) -> io::Result<Measured> {
-        let (mut clients, servers) = (Vec::new(), self.servers.zookeeper());
+    fn work(&self, seed: u64) -> Work {
+        let random = Random::new(seed);
+        Work::Mixed { random, reads_ppm: self.load.reads * 10_000, keys: self.keys.max(1) }
+    }
+
+    async fn drive(&self, servers: &[String]) -> io::Result<Measured> {
+        let mut clients = Vec::new();
         for number in 0..self.load.clients {
+            let work = self.work(number as u64);
             let server = &servers[number % servers.len()];
-            clients.push(Client::connect(server, self, number as u64).await?);
+            clients
+                .push(Client::connect(server, work, self.load.in_flight_max(), self.size).await?);
         }
         let period = self.load.period();
         let measured = Rc::new(RefCell::new(Measured::new(period)?));
@@ -101,16 +102,89 @@ impl Zk {
     }
 }
 
-fn key(number: usize) -> String {
+fn key(number: u64) -> String {
     format!("{ROOT}/k{number}")
+}
+
+/// Creates the first so many znodes of the load, where they are not there yet.
+pub(super) async fn fill(servers: &[String], keys: u64, size: usize) -> io::Result<()> {
+    let period = Period { from: Instant::now(), until: Instant::now() + FILL_MAX };
+    let measured = Rc::new(RefCell::new(Measured::new(period)?));
+    let root = Client::connect(&servers[0], Work::CreateRoot { made: false }, 1, 0).await?;
+    root.run(Pace::at_once(period), measured.clone()).await?;
+    let mut tasks = Vec::new();
+    for first in 0..FILLERS {
+        let work = Work::Create { next: first, step: FILLERS, until: keys };
+        let server = &servers[first as usize % servers.len()];
+        let client = Client::connect(server, work, FILL_IN_FLIGHT, size).await?;
+        let (pace, measured) = (Pace::at_once(period), measured.clone());
+        tasks.push(tokio::task::spawn_local(client.run(pace, measured)));
+    }
+    for task in tasks {
+        task.await.map_err(io::Error::other)??;
+    }
+    match measured.borrow().errors() {
+        0 => Ok(()),
+        errors => Err(io::Error::other(format!("{errors} znodes were not created"))),
+    }
+}
+
+/// What a client asks for next.
+enum Work {
+    /// Reads and writes of what is there.
+    Mixed { random: Random, reads_ppm: u32, keys: u64 },
+    /// The znode above all others, if it is not made yet.
+    CreateRoot { made: bool },
+    /// Every so manyth znode, from one on.
+    Create { next: u64, step: u64, until: u64 },
+}
+
+impl Work {
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Mixed { .. } => false,
+            Self::CreateRoot { made } => *made,
+            Self::Create { next, until, .. } => next >= until,
+        }
+    }
+
+    /// Puts the next request behind its number.
+    fn request(&mut self, data: &[u8], packet: &mut JuteWriter) {
+        match self {
+            Self::Mixed { random, reads_ppm, keys } => {
+                let path = key(random.below(*keys));
+                if random.chance_ppm(*reads_ppm) {
+                    packet.int(opcode::GET_DATA);
+                    packet.str(&path);
+                    packet.bool(false);
+                } else {
+                    packet.int(opcode::SET_DATA);
+                    Op::SetData { path: &path, data: Some(data), version: -1 }
+                        .encode_request(packet);
+                }
+            }
+            Self::CreateRoot { made } => {
+                *made = true;
+                create(ROOT, data, packet);
+            }
+            Self::Create { next, step, .. } => {
+                create(&key(*next), data, packet);
+                *next += *step;
+            }
+        }
+    }
+}
+
+fn create(path: &str, data: &[u8], packet: &mut JuteWriter) {
+    packet.int(opcode::CREATE);
+    let (acl, mode) = (Acl::open().0, CreateMode::Persistent);
+    Op::Create { path, data: Some(data), acl, mode }.encode_request(packet);
 }
 
 /// One client of the load.
 struct Client {
     stream: TcpStream,
-    random: Random,
-    reads_ppm: u32,
-    keys: u64,
+    work: Work,
     in_flight: usize,
     data: Vec<u8>,
     next_xid: i32,
@@ -119,16 +193,14 @@ struct Client {
 }
 
 impl Client {
-    async fn connect(server: &str, zk: &Zk, seed: u64) -> io::Result<Self> {
+    async fn connect(server: &str, work: Work, in_flight: usize, size: usize) -> io::Result<Self> {
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
         let mut client = Self {
             stream,
-            random: Random::new(seed),
-            reads_ppm: zk.load.reads * 10_000,
-            keys: zk.keys.max(1) as u64,
-            in_flight: zk.load.in_flight.max(1),
-            data: vec![b'x'; zk.size],
+            work,
+            in_flight: in_flight.max(1),
+            data: vec![b'x'; size],
             next_xid: 1,
             input: BytesMut::new(),
             framer: Framer::new(1 << 20),
@@ -142,11 +214,12 @@ impl Client {
     }
 
     async fn run(mut self, mut pace: Pace, measured: Rc<RefCell<Measured>>) -> io::Result<()> {
-        let mut sent: VecDeque<Instant> = VecDeque::with_capacity(self.in_flight);
+        let mut sent: VecDeque<Instant> = VecDeque::new();
         let mut out = Vec::new();
         loop {
             out.clear();
             while sent.len() < self.in_flight
+                && !self.work.is_over()
                 && let Some(due) = pace.take(Instant::now())
             {
                 self.request(&mut out);
@@ -170,7 +243,8 @@ impl Client {
                 let header =
                     ReplyHeader::decode(&mut JuteReader::new(&bytes)).map_err(io::Error::other)?;
                 if let Some(due) = sent.pop_front() {
-                    measured.borrow_mut().answered(due, header.error == 0);
+                    let ok = [0, NODE_EXISTS].contains(&header.error);
+                    measured.borrow_mut().answered(due, ok);
                 }
                 packet = self.packet_at_hand()?;
             }
@@ -178,19 +252,10 @@ impl Client {
     }
 
     fn request(&mut self, out: &mut Vec<u8>) {
-        let path = key(self.random.below(self.keys) as usize);
         let mut packet = JuteWriter::with_capacity(64 + self.data.len());
         packet.int(self.next_xid);
         self.next_xid = self.next_xid.checked_add(1).unwrap_or(1);
-        if self.random.chance_ppm(self.reads_ppm) {
-            packet.int(opcode::GET_DATA);
-            packet.str(&path);
-            packet.bool(false);
-        } else {
-            packet.int(opcode::SET_DATA);
-            Op::SetData { path: &path, data: Some(&self.data), version: -1 }
-                .encode_request(&mut packet);
-        }
+        self.work.request(&self.data, &mut packet);
         out.extend_from_slice(&packet.finish());
     }
 
