@@ -33,6 +33,10 @@ pub struct Connection {
 
 /// Replies larger than this are not taken.
 const PACKET_BYTES_MAX: usize = 64 << 20;
+/// There is no such znode.
+const NO_NODE: i32 = -101;
+/// The answer would be too long for one packet.
+const TOO_LONG: i32 = -5;
 
 impl Connection {
     /// Connects to the first server that takes a session.
@@ -86,21 +90,46 @@ impl Connection {
         });
         match reply {
             Ok(reply) => JuteReader::new(&reply).stat().map(Some).map_err(malformed),
-            Err(ClientError::Refused(-101)) => Ok(None),
+            Err(ClientError::Refused(NO_NODE)) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Names of a znode's children, sorted.
+    /// Names of a znode's children, sorted. A listing that is too long for one packet is asked for in pieces, where the server knows
+    /// those, unless it is to be watched: it may then be of more than one moment.
     pub fn children(&mut self, path: &str, watch: bool) -> Result<Vec<String>, ClientError> {
-        let reply = self.call(opcode::GET_CHILDREN, |out| {
+        let listed = self.call(opcode::GET_CHILDREN, |out| {
             out.str(path);
             out.bool(watch);
-        })?;
-        let names = JuteReader::new(&reply).strs().map_err(malformed)?;
-        let mut names: Vec<String> = names.into_iter().map(str::to_string).collect();
+        });
+        let mut names = match listed {
+            Err(ClientError::Refused(TOO_LONG)) if !watch => self.children_in_pieces(path)?,
+            listed => names_of(&listed?)?,
+        };
         names.sort_unstable();
         Ok(names)
+    }
+
+    fn children_in_pieces(&mut self, path: &str) -> Result<Vec<String>, ClientError> {
+        let mut names: Vec<String> = Vec::new();
+        loop {
+            let last = names.last().cloned().unwrap_or_default();
+            let piece = self.call(opcode::LIST_AFTER, |out| {
+                out.str(path);
+                out.str(&last);
+            });
+            match piece {
+                // The one to go on from was deleted meanwhile.
+                Err(ClientError::Refused(NO_NODE)) if names.pop().is_some() => {}
+                piece => {
+                    let piece = names_of(&piece?)?;
+                    if piece.is_empty() {
+                        return Ok(names);
+                    }
+                    names.extend(piece);
+                }
+            }
+        }
     }
 
     /// Creates a znode that everybody may do everything with; its path comes back.
@@ -210,6 +239,11 @@ impl Connection {
             _ => Ok(Some((header, packet.slice(16..)))),
         }
     }
+}
+
+fn names_of(reply: &[u8]) -> Result<Vec<String>, ClientError> {
+    let names = JuteReader::new(reply).strs().map_err(malformed)?;
+    Ok(names.into_iter().map(str::to_string).collect())
 }
 
 fn malformed(BadPacket(what): BadPacket) -> ClientError {

@@ -176,6 +176,8 @@ impl Front<Server> for ZooKeeper {
         let (tree, service) = (replica.machine(), replica.service());
         status.serving = group.serving;
         status.zxid = format!("0x{:x}", tree.last_zxid().0);
+        let snapshot = replica.raft().snapshot_index();
+        status.snapshot_zxid = snapshot.map(|index| format!("0x{:x}", tree.zxid_at(index).0));
         status.sessions = tree.sessions().len();
         let counted = service.statistics();
         status.answers_us = counted.answers.counts().collect();

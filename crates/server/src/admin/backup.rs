@@ -63,7 +63,7 @@ pub(super) async fn take(State(administrators): State<Administrators>) -> Result
     let last = administrators.ask_patiently(PATIENCE, Question::Snapshot).await?;
     let path = administrators.log.join(finished_name(GroupId::COORDINATION, last));
     let bytes = path.metadata().map_or(0, |file| file.len());
-    let zxid = format!("0x{:x}", last.index.0);
+    let zxid = administrators.status().await?.snapshot_zxid;
     let text = serde_json::json!({ "command": "snapshot", "error": null, "last_zxid": zxid, "snapshot_size": bytes });
     Ok((json_type(), text.to_string()).into_response())
 }

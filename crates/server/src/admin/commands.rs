@@ -95,8 +95,7 @@ fn digests(status: &NodeStatus) -> Value {
 }
 
 fn last_snapshot(status: &NodeStatus) -> Value {
-    let snapshot = coordination(status).and_then(|group| group.snapshot);
-    json!({ "zxid": format!("0x{:x}", snapshot.unwrap_or(0)) })
+    json!({ "zxid": status.snapshot_zxid })
 }
 
 fn leader(status: &NodeStatus) -> Value {
@@ -155,12 +154,16 @@ mod tests {
         let group = GroupStatus {
             name: "coordination".into(),
             leader: Some(2),
-            snapshot: Some(26),
             voters: vec![1, 2],
             learners: vec![7],
             ..GroupStatus::default()
         };
-        let node = NodeStatus { id: 2, groups: vec![group], ..NodeStatus::default() };
+        let node = NodeStatus {
+            id: 2,
+            snapshot_zxid: Some("0x1a".into()),
+            groups: vec![group],
+            ..NodeStatus::default()
+        };
         let expected = [
             ("lead", json!({"is_leader": true, "leader_id": 2})),
             ("lsnp", json!({"zxid": "0x1a"})),

@@ -16,6 +16,8 @@ pub struct NodeStatus {
     pub serving: bool,
     /// Last transaction applied, in hexadecimal.
     pub zxid: String,
+    /// What the newest snapshot of the coordination state stands for, likewise.
+    pub snapshot_zxid: Option<String>,
     /// Sessions of the whole cluster.
     pub sessions: usize,
     /// Clients connected to this node.

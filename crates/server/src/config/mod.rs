@@ -84,6 +84,8 @@ pub struct ServeConfig {
     pub join: bool,
     /// Largest packet taken from a client (ZooKeeper's `jute.maxbuffer`).
     pub packet_bytes_max: usize,
+    /// Answers that list something stay below this size; a larger one is refused. 0 is no limit.
+    pub listing_bytes_max: usize,
     /// Bytes that may wait for a client that does not read; beyond, its connection is closed.
     pub client_backlog_bytes_max: usize,
     /// A leader sends a heartbeat this often.
@@ -192,6 +194,7 @@ impl Default for ServeConfig {
             container_check_ms: 60_000,
             join: false,
             packet_bytes_max: quorate_zk::wire::framing::PACKET_BYTES_MAX,
+            listing_bytes_max: quorate_zk::wire::framing::PACKET_BYTES_MAX,
             client_backlog_bytes_max: 16 << 20,
             heartbeat_ms: 100,
             election_timeout_min_ms: 1_000,

@@ -23,8 +23,7 @@ pub struct ZooCfg {
 }
 
 /// Keys that are accepted and change nothing: what they tune is not there, or tunes itself.
-const WITHOUT_EFFECT: [&str; 25] = [
-    "admin.enableServer",
+const WITHOUT_EFFECT: [&str; 24] = [
     "admin.commandURL",
     "authProvider.*",
     "autopurge.*",
@@ -243,6 +242,8 @@ impl Reader {
                     .map_err(|_| setting.wrong("jute.maxbuffer is not a number"))?,
                 None => setting.number("jute.maxbuffer")?,
             };
+            // The same key sizes the clients' buffers.
+            config.listing_bytes_max = config.packet_bytes_max;
         }
         Ok(())
     }
@@ -375,6 +376,10 @@ impl Reader {
                     warn("forceSync=no has no effect: what is acknowledged is on disk".into());
                 }
                 "forceSync" => {}
+                "admin.enableServer" if value == "false" => {
+                    warn("admin.enableServer=false has no effect: the admin port is there".into());
+                }
+                "admin.enableServer" => {}
                 "skipACL" if value == "yes" => {
                     warn("skipACL=yes has no effect: access lists are enforced".into());
                 }
@@ -524,7 +529,7 @@ mod tests {
         config.check().unwrap();
         assert_eq!(config.node, 2);
         assert_eq!((config.session_timeout_min_ms, config.session_timeout_max_ms), (4_000, 40_000));
-        assert_eq!(config.packet_bytes_max, 0x3f_ffff);
+        assert_eq!((config.packet_bytes_max, config.listing_bytes_max), (0x3f_ffff, 0x3f_ffff));
         assert_eq!(config.connections_per_address_max, 0);
         assert_eq!(config.metrics.unwrap().to_string(), "0.0.0.0:7000");
         assert!(config.open_words().unwrap().contains(*b"wchc"));

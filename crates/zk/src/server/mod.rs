@@ -56,6 +56,7 @@ use quorate_contracts::{
 use crate::command::{Body, Command, ErrorCode, Identity, SessionId};
 use crate::ensemble::{Reconfiguration, config_version};
 use crate::tree::{CONFIG, Tree};
+use crate::wire::framing::PACKET_BYTES_MAX;
 use connection::{Connection, Stage};
 pub use four_letter::HostFacts;
 use liveness::Liveness;
@@ -200,6 +201,9 @@ pub struct ServerConfig {
     pub unread_bytes_quiet: usize,
     /// ... and before it is given up.
     pub unread_bytes_max: usize,
+    /// Answers to a client that lists something stay below this, in bytes, packet length included: whose buffer is smaller
+    /// would lose its connection, ask again and lose it again. 0 is no limit.
+    pub listing_bytes_max: usize,
     /// Bytes that the watches of one connection may take; beyond, a watch is refused.
     pub watch_bytes_max: usize,
     /// How often the leader looks for containers that are empty again, and for znodes whose time to live is over.
@@ -239,6 +243,7 @@ impl ServerConfig {
             bytes_in_flight_total_max: 256 << 20,
             unread_bytes_quiet: 1 << 20,
             unread_bytes_max: 16 << 20,
+            listing_bytes_max: PACKET_BYTES_MAX,
             watch_bytes_max: 64 << 20,
             reap_interval: Duration::from_secs(60),
             ensemble: String::new(),

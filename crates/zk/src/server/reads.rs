@@ -90,8 +90,13 @@ impl Server {
         let identities = self.identities(connection).to_vec();
         match self.seldom(connection, &request, &identities, tree) {
             Ok(write) => {
-                let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
-                self.write(connection, packet(header, write), out);
+                let ok = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
+                let reply = packet(ok, write);
+                if self.is_too_long(reply.len()) {
+                    let error = ErrorCode::Marshalling as i32;
+                    return self.reply_error(connection, header, error, tree, out);
+                }
+                self.write(connection, reply, out);
             }
             Err(error) => self.reply_error(connection, header, error as i32, tree, out),
         }
@@ -154,21 +159,47 @@ impl Server {
         tree: &Tree,
         out: &mut Outputs,
     ) {
-        let found = tree.readable(path, self.identities(connection));
-        let watched = found.is_ok() && watch;
-        match self.watch(connection, watched, Table::Child, path).and(found) {
-            Ok(znode) => {
-                let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
-                let reply = packet(header, |out| {
-                    write_children(&znode, out);
-                    if stat {
-                        out.stat(&znode.stat());
-                    }
-                });
-                self.write(connection, reply, out);
-            }
+        let ok = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
+        let listing = tree.readable(path, self.identities(connection)).and_then(|znode| {
+            let reply = packet(ok, |out| {
+                write_children(&znode, out);
+                if stat {
+                    out.stat(&znode.stat());
+                }
+            });
+            if self.is_too_long(reply.len()) { Err(ErrorCode::Marshalling) } else { Ok(reply) }
+        });
+        let watched = listing.is_ok() && watch;
+        match self.watch(connection, watched, Table::Child, path).and(listing) {
+            Ok(reply) => self.write(connection, reply, out),
             Err(error) => self.reply_error(connection, header, error as i32, tree, out),
         }
+    }
+
+    /// Whether an answer of so many bytes is more than clients take.
+    fn is_too_long(&self, bytes: usize) -> bool {
+        let most = self.config.listing_bytes_max;
+        most > 0 && bytes >= most
+    }
+
+    /// Names for one packet; the client goes on from the last one.
+    fn piece_of_listing(&self, znode: Znode<'_>, after: &str) -> Answer {
+        // The header, and the count before the names.
+        let mut bytes = 64;
+        let fits = |name: &&str| {
+            bytes += 4 + name.len();
+            !self.is_too_long(bytes)
+        };
+        let names: Vec<String> = if after.is_empty() {
+            znode.children().take_while(fits).map(str::to_string).collect()
+        } else {
+            let older = znode.children_after(after).ok_or(ErrorCode::NoNode)?;
+            older.take_while(fits).map(str::to_string).collect()
+        };
+        body(move |out| {
+            out.count(names.len());
+            names.iter().for_each(|name| out.str(name));
+        })
     }
 
     /// Several reads of one state; each has its own result or error.
@@ -180,10 +211,10 @@ impl Server {
         tree: &Tree,
         out: &mut Outputs,
     ) {
-        let header = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
+        let ok = ReplyHeader { xid: header.xid, zxid: tree.last_zxid(), error: 0 };
         let identities = self.identities(connection);
         let mut reply = JuteWriter::with_capacity(112);
-        header.encode(&mut reply);
+        ok.encode(&mut reply);
         for (opcode, path) in reads {
             match tree.readable(path, identities) {
                 Ok(znode) if *opcode == opcode::GET_DATA => {
@@ -196,9 +227,9 @@ impl Server {
                 }
                 Err(error) => multi_error(error as i32, &mut reply),
             }
-            // The whole reply is one packet: it is bounded like what a client leaves unread.
-            if reply.len() > self.config.unread_bytes_max {
-                return self.close(connection, out);
+            if reply.len() > self.config.unread_bytes_max || self.is_too_long(reply.len()) {
+                let error = ErrorCode::Marshalling as i32;
+                return self.reply_error(connection, header, error, tree, out);
             }
         }
         multi_end(&mut reply);
@@ -221,6 +252,9 @@ impl Server {
                     out.acl(&acl);
                     out.stat(&stat);
                 })
+            }
+            Request::ListAfter { path, name } => {
+                self.piece_of_listing(tree.readable(path, identities)?, name)
             }
             Request::GetEphemerals { prefix } => {
                 let session = self.connections.get(&connection).and_then(|c| c.session());

@@ -15,6 +15,8 @@ mod read;
 mod reap;
 mod sessions;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -276,7 +278,7 @@ impl StateMachine for Tree {
     fn apply(&mut self, at: LogIndex, command: &[u8], events: &mut Vec<Event>) -> Outcome {
         let command = Command::decode(command)
             .unwrap_or_else(|error| panic!("entry {at} is no command of ours: {error}"));
-        self.last_zxid = Zxid(at.0 as i64 + self.zxid_offset);
+        self.last_zxid = self.zxid_at(at);
         let at = At { zxid: self.last_zxid, unix_ms: command.unix_ms };
         self.apply_body(at, &command.body, events)
     }

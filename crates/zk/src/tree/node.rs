@@ -285,7 +285,15 @@ impl Nodes {
 
     /// The children of a node, the newest first.
     pub(crate) fn children(&self, slot: Slot) -> impl Iterator<Item = &Node> {
-        let mut next = self.node(slot).first_child;
+        self.siblings_since(self.node(slot).first_child)
+    }
+
+    /// Those of them that are older than this one.
+    pub(crate) fn older_siblings(&self, slot: Slot) -> impl Iterator<Item = &Node> {
+        self.siblings_since(self.node(slot).next_sibling)
+    }
+
+    fn siblings_since(&self, mut next: Slot) -> impl Iterator<Item = &Node> {
         std::iter::from_fn(move || {
             let node = self.node(next.some()?);
             next = node.next_sibling;

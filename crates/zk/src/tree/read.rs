@@ -2,6 +2,8 @@
 
 use std::ops::Bound;
 
+use quorate_contracts::LogIndex;
+
 use super::{Node, Session, Tree, masked, permits, perms};
 use crate::command::{AclEntry, ErrorCode, Identity, SessionId, Stat, Zxid};
 
@@ -46,6 +48,18 @@ impl<'t> Znode<'t> {
         tree.nodes.children(slot).map(|child| crate::path::name(&child.path))
     }
 
+    /// The same, from behind a child on; `None` if there is no such child (any more).
+    pub fn children_after(&self, name: &str) -> Option<impl Iterator<Item = &'t str> + use<'t>> {
+        let tree = self.tree;
+        let child = match &*self.node.path {
+            "/" => format!("/{name}"),
+            path => format!("{path}/{name}"),
+        };
+        tree.nodes.get(&child).filter(|_| !name.contains('/'))?;
+        let older = tree.nodes.older_siblings(tree.slot(&child));
+        Some(older.map(|child| crate::path::name(&child.path)))
+    }
+
     /// How many znodes lie below it.
     pub fn descendants(&self) -> usize {
         self.node.descendants as usize
@@ -73,6 +87,11 @@ impl Tree {
     /// The last transaction applied.
     pub fn last_zxid(&self) -> Zxid {
         self.last_zxid
+    }
+
+    /// The transaction that an entry of the log is.
+    pub fn zxid_at(&self, index: LogIndex) -> Zxid {
+        Zxid(index.0 as i64 + self.zxid_offset)
     }
 
     /// A session.

@@ -40,7 +40,7 @@ pub(super) struct Snapshotting {
     /// Slots from here on did not exist when the snapshot began.
     end: u32,
     /// What changed slots held: empty if they were free.
-    aside: BTreeMap<Slot, Vec<u8>>,
+    pub(super) aside: BTreeMap<Slot, Vec<u8>>,
 }
 
 impl Tree {
@@ -251,90 +251,5 @@ fn add_with_waiting(tree: &mut Tree, node: Node, waiting: &mut BTreeMap<String, 
     while let Some(node) = ready.pop() {
         ready.extend(waiting.remove(&*node.path).unwrap_or_default());
         tree.add(node);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::{Body, Command, CreateMode, Op, Outcome};
-    use crate::tree::anyone;
-    use quorate_contracts::{LogIndex, StateMachine};
-
-    /// A tree that one session fills and changes.
-    struct Filled {
-        tree: Tree,
-        session: SessionId,
-        index: u64,
-    }
-
-    impl Filled {
-        fn with(znodes: u64) -> Self {
-            let mut filled = Self { tree: Tree::new(), session: SessionId(0), index: 0 };
-            let (server, nonce, password) = (NodeId(1), RequestId(1), [1; 16]);
-            let body = Body::CreateSession { server, nonce, password, timeout_ms: 4_000 };
-            let Outcome::SessionCreated { session } = filled.apply(body) else {
-                panic!("a session is opened")
-            };
-            filled.session = session;
-            for number in 0..znodes {
-                filled.create(number);
-            }
-            filled
-        }
-
-        fn apply(&mut self, body: Body<'_>) -> Outcome {
-            self.index += 1;
-            let mut out = WireWriter::default();
-            Command { unix_ms: 1_000 + self.index as i64, body }.encode(&mut out);
-            self.tree.apply(LogIndex(self.index), &out.finish(), &mut Vec::new())
-        }
-
-        fn write(&mut self, op: Op<'_>) {
-            let (session, attachment, sequence) = (self.session, Attachment(1), self.index);
-            let identities = Vec::new();
-            self.apply(Body::Write { session, attachment, sequence, identities, op });
-        }
-
-        /// All of them have the same parent.
-        fn create(&mut self, number: u64) {
-            let (path, data) = (format!("/n{number}"), Some(&[7; 100][..]));
-            let acl = vec![crate::command::AclEntry { perms: 31, identity: anyone() }];
-            self.write(Op::Create { path: &path, data, acl, mode: CreateMode::Persistent });
-        }
-
-        fn aside(&self) -> (usize, usize) {
-            let aside = self.tree.snapshotting.as_ref().map(|taking| &taking.aside);
-            aside.map_or((0, 0), |aside| (aside.len(), aside.values().map(Vec::len).sum()))
-        }
-
-        /// The most znodes and bytes that one write sets aside while a snapshot is taken.
-        fn most_work(&mut self) -> (usize, usize) {
-            self.tree.begin_snapshot();
-            assert_eq!(self.aside(), (0, 0), "to begin one costs nothing");
-            let mut most = (0, 0);
-            for number in 0..90 {
-                let before = self.aside();
-                let path = format!("/n{number}");
-                match number % 3 {
-                    0 => self.write(Op::SetData { path: &path, data: Some(b"new"), version: -1 }),
-                    1 => self.write(Op::Delete { path: &path, version: -1 }),
-                    _ => self.create(1_000_000 + number),
-                }
-                let after = self.aside();
-                most = (most.0.max(after.0 - before.0), most.1.max(after.1 - before.1));
-            }
-            most
-        }
-    }
-
-    /// RAFT-19: while a snapshot is taken, a write sets aside the znodes that it touches, the parent among them, and no more: as
-    /// much in a tree of fifty thousand as in one of a hundred.
-    #[test]
-    fn no_write_pays_for_the_size_of_the_tree() {
-        let small = Filled::with(100).most_work();
-        let large = Filled::with(50_000).most_work();
-        assert_eq!(small.0, 2, "the znode and its parent");
-        assert_eq!(large, small);
     }
 }

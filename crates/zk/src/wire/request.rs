@@ -34,6 +34,8 @@ pub mod opcode {
     pub const SET_WATCHES2: i32 = 105;
     pub const ADD_WATCH: i32 = 106;
     pub const WHO_AM_I: i32 = 107;
+    /// Our own: a listing in pieces, for directories that are too large for one packet.
+    pub const LIST_AFTER: i32 = 1001;
     pub const CLOSE_SESSION: i32 = -11;
     pub const ERROR: i32 = -1;
 }
@@ -198,6 +200,13 @@ pub enum Request<'a> {
     Unknown,
     /// A create with flags that mean nothing.
     BadFlags,
+    /// As many names of a znode's children as one packet takes, from behind this one on, or from the newest if it is empty.
+    ListAfter {
+        /// The parent.
+        path: &'a str,
+        /// The last name of the piece before.
+        name: &'a str,
+    },
     /// A multi with an operation that no multi may hold.
     BadMulti,
     /// A record that does not read.
@@ -238,6 +247,7 @@ fn decode_body<'a>(opcode: i32, input: &mut JuteReader<'a>) -> Result<Request<'a
             watch: input.bool()?,
             stat: opcode == opcode::GET_CHILDREN2,
         },
+        opcode::LIST_AFTER => Request::ListAfter { path: input.str()?, name: input.str()? },
         opcode::GET_EPHEMERALS => Request::GetEphemerals { prefix: input.str()? },
         opcode::GET_ALL_CHILDREN_NUMBER => Request::GetAllChildrenNumber { path: input.str()? },
         opcode::WHO_AM_I => Request::WhoAmI,

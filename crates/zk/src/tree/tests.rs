@@ -1,10 +1,12 @@
-//! Snapshots in slices hold the state at their beginning, whatever changes while they are taken (RAFT-19).
+//! A tree, driven by one session: snapshots in slices hold the state at their beginning, whatever changes while they are taken
+//! (RAFT-19), and a parent's counter has no end.
 
 use quorate_contracts::{LogIndex, NodeId, Progress, Random, RequestId, StateMachine, WireWriter};
-use quorate_zk::command::{
-    AclEntry, Attachment, Body, Command, CreateMode, Op, Outcome, SessionId,
+
+use super::{Tree, anyone, perms};
+use crate::command::{
+    AclEntry, Attachment, Body, Command, CreateMode, Op, OpReply, Outcome, SessionId,
 };
-use quorate_zk::tree::{Tree, anyone, perms};
 
 /// A tree that is driven by one session.
 struct Driver {
@@ -37,11 +39,47 @@ impl Driver {
         self.tree.apply(LogIndex(self.index), &out.finish(), &mut Vec::new())
     }
 
-    fn write(&mut self, op: Op<'_>) {
+    fn write(&mut self, op: Op<'_>) -> Outcome {
         self.sequence += 1;
         let (session, attachment, sequence) = (self.session, Attachment(1), self.sequence);
         let identities = Vec::new();
-        self.apply(Body::Write { session, attachment, sequence, identities, op });
+        self.apply(Body::Write { session, attachment, sequence, identities, op })
+    }
+
+    fn create(&mut self, path: &str, mode: CreateMode) -> Outcome {
+        let acl = vec![AclEntry { perms: perms::ALL, identity: anyone() }];
+        self.write(Op::Create { path, data: Some(&[7; 100]), acl, mode })
+    }
+
+    /// So many znodes with the same parent.
+    fn fill(&mut self, znodes: u64) {
+        for number in 0..znodes {
+            self.create(&format!("/n{number}"), CreateMode::Persistent);
+        }
+    }
+
+    fn aside(&self) -> (usize, usize) {
+        let aside = self.tree.snapshotting.as_ref().map(|taking| &taking.aside);
+        aside.map_or((0, 0), |aside| (aside.len(), aside.values().map(Vec::len).sum()))
+    }
+
+    /// The most znodes and bytes that one write sets aside while a snapshot is taken.
+    fn most_work(&mut self) -> (usize, usize) {
+        self.tree.begin_snapshot();
+        assert_eq!(self.aside(), (0, 0), "to begin one costs nothing");
+        let mut most = (0, 0);
+        for number in 0..90 {
+            let before = self.aside();
+            let path = format!("/n{number}");
+            match number % 3 {
+                0 => self.write(Op::SetData { path: &path, data: Some(b"new"), version: -1 }),
+                1 => self.write(Op::Delete { path: &path, version: -1 }),
+                _ => self.create(&format!("/new{number}"), CreateMode::Persistent),
+            };
+            let after = self.aside();
+            most = (most.0.max(after.0 - before.0), most.1.max(after.1 - before.1));
+        }
+        most
     }
 
     /// Some change, which may also be refused.
@@ -139,4 +177,31 @@ fn a_damaged_snapshot_is_refused() {
     bytes[3] = 9;
     let error = Tree::restore(&mut &bytes[..]).expect_err("of another version");
     assert_eq!(error.to_string(), "the snapshot has format 9; this build reads up to 1");
+}
+
+/// RAFT-19: while a snapshot is taken, a write sets aside the znodes that it touches, the parent among them, and no more: as
+/// much in a tree of fifty thousand as in one of a hundred.
+#[test]
+fn no_write_pays_for_the_size_of_the_tree() {
+    let work = |znodes| {
+        let mut driver = Driver::new();
+        driver.fill(znodes);
+        driver.most_work()
+    };
+    let (small, large) = (work(100), work(50_000));
+    assert_eq!(small.0, 2, "the znode and its parent");
+    assert_eq!(large, small);
+}
+
+/// ZK-2: a parent's counter goes on where ZooKeeper's, of 32 bits, starts again below zero.
+#[test]
+fn sequence_numbers_do_not_overflow() {
+    let mut driver = Driver::new();
+    driver.create("/p", CreateMode::Persistent);
+    driver.tree.change("/p", |node| node.created = i32::MAX as u64);
+    for number in ["2147483647", "2147483648"] {
+        let made = driver.create("/p/n-", CreateMode::PersistentSequential);
+        let Outcome::Done(Ok(OpReply::Created { path, .. })) = made else { panic!("{made:?}") };
+        assert_eq!(path, format!("/p/n-{number}"));
+    }
 }
