@@ -308,12 +308,16 @@ fn idle_group(
     Ok(Box::new(Group::new(id, replica, durable, Closed)))
 }
 
+/// Connections that may wait to be accepted; the system's own limit (`net.core.somaxconn`) is the lower one. Who finds the queue
+/// full asks again after one second, then three, then seven: after a leader's death thousands of clients come at once.
+const BACKLOG: i32 = 65_535;
+
 async fn listen(address: &str, what: &'static str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|error| ServeError::Listen {
-        address: address.to_string(),
-        what,
-        error,
-    })
+    let bound = TcpListener::bind(address).await.and_then(|listener| {
+        rustix::net::listen(&listener, BACKLOG)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| ServeError::Listen { address: address.to_string(), what, error })
 }
 
 fn warn_if_open(listeners: &[&TcpListener], text: &str) {
@@ -356,6 +360,7 @@ fn server_config(config: &ServeConfig) -> Result<ServerConfig, ServeError> {
     server.reap_interval = Duration::from_millis(config.container_check_ms);
     server.connections_per_address_max = config.connections_per_address_max;
     server.unread_bytes_max = config.client_backlog_bytes_max;
+    server.listing_bytes_max = config.listing_bytes_max;
     let port = config.own_address().map_or(0, |own| own.zookeeper.port());
     let mut pairs = vec![
         ("clientPort", port.to_string()),
@@ -378,5 +383,29 @@ pub fn raise_open_files() {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
         tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// ZK-11: the clients of a leader that died knock at once; none is kept out for seconds because the queue was short.
+    #[tokio::test]
+    async fn more_clients_may_knock_than_the_default_queue_holds() {
+        const CLIENTS: usize = 1_500;
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+        if most.trim().parse().unwrap_or(0) < CLIENTS {
+            return; // the system allows no longer queue
+        }
+        raise_open_files();
+        let listener = listen("127.0.0.1:0", "clients").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let patience = Duration::from_secs(20);
+        let knock = |_| TcpStream::connect_timeout(&address, patience).unwrap();
+        let waiting: Vec<TcpStream> = (0..CLIENTS).map(knock).collect();
+        assert_eq!(waiting.len(), CLIENTS);
     }
 }

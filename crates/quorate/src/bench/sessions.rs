@@ -27,6 +27,7 @@ use crate::failure::{Done, Failure, Kind, say, tell};
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate bench sessions                          10,000 sessions on the cluster of `quorate up`; kills its leader
+  quorate bench sessions --at-leader              all of them have to find another server
   quorate bench sessions --sessions 3000 --json
 
 The killed node stays down: `quorate node start` starts it again.")]
@@ -46,6 +47,10 @@ pub(crate) struct Sessions {
     /// How long to look on after the storm: beyond the timeout, so that what was lost would have expired
     #[arg(long, value_name = "S", default_value_t = 25)]
     hold: u64,
+
+    /// All of them are at the leader, and lose it at once; else they are spread over the servers
+    #[arg(long)]
+    at_leader: bool,
 
     /// Print JSON
     #[arg(long)]
@@ -117,9 +122,11 @@ impl Sessions {
         let servers = nodes.iter().map(|node| node.zookeeper).collect();
         let census = Census { servers, timeout_ms: self.timeout_ms, ..Census::default() };
         let census = Rc::new(RefCell::new(census));
+        let leader = leader(nodes)?;
+        let first = nodes.iter().position(|node| node.id == leader.id).filter(|_| self.at_leader);
         let began = Instant::now();
         for number in 0..self.sessions {
-            let session = Session::new(number, census.clone());
+            let session = Session::new(number, first.unwrap_or(number), census.clone());
             tokio::task::spawn_local(session.live());
             if number.is_multiple_of(AT_ONCE) {
                 self.wait(&census, "open all sessions", number.saturating_sub(AT_ONCE)).await?;
@@ -128,7 +135,6 @@ impl Sessions {
         self.wait(&census, "open all sessions", self.sessions).await?;
         let opened_in = began.elapsed();
         say(&format!("{} sessions opened in {:.1} s", self.sessions, opened_in.as_secs_f64()));
-        let leader = leader(nodes)?;
         say(&format!("kill -9 of node {}, which leads", leader.id));
         kill(leader.pid);
         let killed = Instant::now();
@@ -209,9 +215,9 @@ impl Sessions {
 }
 
 impl Session {
-    fn new(number: usize, census: Shared) -> Self {
+    fn new(number: usize, server: usize, census: Shared) -> Self {
         let random = Random::new(number as u64);
-        Self { id: 0, password: vec![0; 16], last_zxid: 0, server: number, random, census }
+        Self { id: 0, password: vec![0; 16], last_zxid: 0, server, random, census }
     }
 
     async fn live(mut self) {
@@ -236,7 +242,7 @@ impl Session {
                 census.lost += 1;
                 lost = Some(Instant::now());
             }
-            self.server += 1;
+            self.server += 1 + self.random.below(2) as usize;
             let pause = self.random.between(1, PAUSE_MAX_MS);
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
