@@ -36,6 +36,8 @@ def free_offset(nodes):
 
 def is_free(port):
     with socket.socket() as s:
+        # As servers do: a connection that is long over does not keep a port.
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             s.bind(("127.0.0.1", port))
             return True

@@ -23,7 +23,7 @@ from etcdctl import Ctl, Etcd, Judge, Quorate
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RUST, PYTHON = "0.21.1", "0.12.0"
-PACKAGES = ["grpcio", "protobuf<3.21", "tenacity<5", "hypothesis<7", "mock", "pytest<8", "six", "setuptools"]
+PACKAGES = ["grpcio", "protobuf<3.21", "tenacity>=8,<9", "hypothesis<7", "mock", "pytest<8", "six", "setuptools"]
 
 
 def run(command, timeout=900, **more):
