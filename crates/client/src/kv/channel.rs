@@ -23,12 +23,12 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 /// The largest message taken from a server.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
-/// Metadata of a call.
-pub(super) type Metadata = Vec<(&'static str, String)>;
+/// Metadata of a call: names, in lower case, and values.
+pub type Metadata = Vec<(&'static str, String)>;
 
 /// Why a call has no reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum CallError {
+pub enum CallError {
     /// There is no connection: it was not sent.
     NotSent(String),
     /// The connection was lost: it may have been done.
@@ -47,26 +47,34 @@ impl fmt::Display for CallError {
 }
 
 /// One server.
-pub(super) struct Channel {
+pub struct Channel {
     address: String,
     connection: Mutex<Option<SendRequest<Requests>>>,
 }
 
 /// The reply to a call.
-pub(super) struct Reply {
-    pub(super) message: Bytes,
+#[derive(Debug)]
+pub struct Reply {
+    /// The message, in protobuf.
+    pub message: Bytes,
     /// It was done before, and the reply is only the header.
-    pub(super) done_before: bool,
+    pub done_before: bool,
 }
 
 impl Channel {
-    pub(super) fn new(address: &str) -> Self {
+    /// A server at `HOST:PORT`, or a URL of it. It is dialled when it is called.
+    pub fn new(address: &str) -> Self {
         let address = address.trim_start_matches("http://").trim_end_matches('/').to_string();
         Self { address, connection: Mutex::new(None) }
     }
 
+    /// Where it is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// A call with one reply.
-    pub(super) async fn unary(
+    pub async fn unary(
         &self,
         method: &str,
         metadata: &Metadata,

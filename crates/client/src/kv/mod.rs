@@ -35,9 +35,9 @@ use quorate_etcd::{ClientId, Refusal};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use channel::{CallError, Channel};
 use shell::{Asked, Servers};
 
+pub use channel::{CallError, Channel, Metadata, Reply};
 pub use quorate_etcd::messages::etcdserverpb as pb;
 pub use quorate_etcd::messages::{mvccpb, v3electionpb, v3lockpb};
 pub use quorate_etcd::{Code, prefix_end};

@@ -189,3 +189,21 @@ fn without_a_leader_those_who_require_one_are_refused() {
     let call = house.ask(context, Request::Put(put("a", "1")));
     assert_eq!(house.answer(call), Some(Err(Refusal::NoLeader)));
 }
+
+/// KV-7: the writes of many clients are on their way to the log together, none waits for another's answer, and each gets its own.
+#[test]
+fn many_calls_are_in_flight_at_once() {
+    let mut house = House::new();
+    house.lost = Some(Vec::new());
+    let write = |n: usize| Request::Put(put(&format!("k{n:03}"), &n.to_string()));
+    let calls: Vec<_> = (0..300).map(|n| house.ask(Context::default(), write(n))).collect();
+    let proposals = house.lost.take().expect("they are kept");
+    assert_eq!(proposals.len(), 300, "proposed before any is answered");
+    assert!(calls.iter().all(|call| house.answer(*call).is_none()));
+    for (n, proposal) in proposals.iter().enumerate() {
+        house.commit(proposal);
+        let answer = house.answer(calls[n]);
+        let Some(Ok(Response::Put(put))) = answer else { panic!("call {n}: {answer:?}") };
+        assert_eq!(put.header.map(|header| header.revision), Some(n as i64 + 2));
+    }
+}

@@ -1,28 +1,20 @@
 //! etcd's key/value API by gRPC: as much of it as a client needs to be judged.
 //!
-//! One connection and one call at a time; whoever wants more at once takes more clients. A failure says whether the call may have
-//! taken effect. A gRPC call is one HTTP/2 request: the message with its length in front, and the status in the trailers.
+//! One call at a time; whoever wants more at once takes more clients. A failure says whether the call may have taken effect.
 
 use std::fmt;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::{SendRequest, handshake};
-use hyper::{HeaderMap, Request};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use quorate_client::kv::{CallError, Channel, Metadata};
+use quorate_etcd::Code;
 use quorate_etcd::messages::etcdserverpb as pb;
 use quorate_etcd::messages::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use quorate_etcd::messages::etcdserverpb::{request_op, response_op};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long a connection may take, and a call.
-const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// How long a call may take.
 const CALL_MAX: Duration = Duration::from_secs(5);
-/// Whether it is compressed, and its length.
-const PREFIX_BYTES: usize = 5;
 
 /// Why there is no result.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,20 +52,20 @@ type Answered<T> = Result<Answer<T>, Unanswered>;
 
 /// A client that stays with one server as long as that answers.
 pub(super) struct KvClient {
-    servers: Vec<String>,
+    servers: Vec<Channel>,
     at: usize,
-    connection: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl KvClient {
     /// A client that begins with the server of this number.
     pub(super) fn new(servers: &[String], first: usize) -> Self {
-        Self { servers: servers.to_vec(), at: first % servers.len().max(1), connection: None }
+        let servers: Vec<Channel> = servers.iter().map(|server| Channel::new(server)).collect();
+        Self { at: first % servers.len().max(1), servers }
     }
 
     /// The server that it stays with.
     pub(super) fn server(&self) -> &str {
-        &self.servers[self.at]
+        self.servers[self.at].address()
     }
 
     pub(super) async fn put(&mut self, key: &str, value: i64) -> Answered<()> {
@@ -141,50 +133,27 @@ impl KvClient {
         Ok(Answer::new(answer.header, ()))
     }
 
+    /// Asks the first server that takes the call; another one only if nothing was sent.
     async fn call<A: Message + Default>(
         &mut self,
         method: &str,
         request: &impl Message,
     ) -> Result<A, Unanswered> {
-        let mut connection = self.connected().await?;
-        let request = Request::post(format!("http://{}/etcdserverpb.KV/{method}", self.server()))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(Full::new(framed(request)))
-            .map_err(|error| Unanswered::Refused(error.to_string()))?;
-        let answer = timeout(CALL_MAX, async {
-            let (head, body) = connection.send_request(request).await?.into_parts();
-            Ok::<_, hyper::Error>((head.headers, body.collect().await?))
-        });
-        let answer = match answer.await {
-            Ok(Ok((headers, body))) => {
-                // A call that is refused at once has its status in front.
-                let status = body.trailers().cloned().unwrap_or(headers);
-                understood(&status, &body.to_bytes())
-            }
-            Ok(Err(error)) => Err(Unanswered::Unknown(error.to_string())),
-            Err(_) => Err(Unanswered::Unknown(format!("no answer within {CALL_MAX:?}"))),
-        };
-        match &answer {
-            Ok(_) => self.connection = Some(connection),
-            Err(_) => self.move_on(),
-        }
-        answer
-    }
-
-    /// The connection, made anew if need be, to the first server that takes one.
-    async fn connected(&mut self) -> Result<SendRequest<Full<Bytes>>, Unanswered> {
-        if let Some(mut connection) = self.connection.take()
-            && connection.ready().await.is_ok()
-        {
-            return Ok(connection);
-        }
-        let mut why = "there is no server".to_owned();
+        let (method, message) = (format!("/etcdserverpb.KV/{method}"), request.encode_to_vec());
+        let (metadata, mut why) = (Metadata::new(), "there is no server".to_owned());
         for _ in 0..self.servers.len() {
-            match timeout(CONNECT_MAX, connect(self.server())).await {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(error)) => why = format!("{}: {error}", self.server()),
-                Err(_) => why = format!("{}: no connection within {CONNECT_MAX:?}", self.server()),
+            let call = self.servers[self.at].unary(&method, &metadata, &message);
+            let Ok(answer) = timeout(CALL_MAX, call).await else {
+                self.move_on();
+                return Err(Unanswered::Unknown(format!("no answer within {CALL_MAX:?}")));
+            };
+            match answer {
+                Ok(reply) => return understood(&reply.message),
+                Err(CallError::NotSent(cause)) => why = cause,
+                Err(error) => {
+                    self.move_on();
+                    return Err(failed(&error));
+                }
             }
             self.move_on();
         }
@@ -192,49 +161,34 @@ impl KvClient {
     }
 
     fn move_on(&mut self) {
-        self.connection = None;
         self.at = (self.at + 1) % self.servers.len().max(1);
     }
 }
 
-type Trouble = Box<dyn std::error::Error + Send + Sync>;
-
-async fn connect(server: &str) -> Result<SendRequest<Full<Bytes>>, Trouble> {
-    let stream = TcpStream::connect(server).await?;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-fn framed(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut out = BytesMut::with_capacity(PREFIX_BYTES + length);
-    out.put_u8(0);
-    out.put_u32(u32::try_from(length).expect("requests of ours are small"));
-    message.encode(&mut out).expect("there is room");
-    out.freeze()
+fn understood<A: Message + Default>(message: &[u8]) -> Result<A, Unanswered> {
+    A::decode(message).map_err(|error| Unanswered::Unknown(error.to_string()))
 }
 
 /// gRPC's codes that say that a request was wrong or not allowed, and so did nothing. All others may come after the proposal.
-const REFUSALS: [u32; 7] = [3, 5, 7, 8, 9, 11, 16];
+const REFUSALS: [Code; 7] = [
+    Code::InvalidArgument,
+    Code::NotFound,
+    Code::PermissionDenied,
+    Code::ResourceExhausted,
+    Code::FailedPrecondition,
+    Code::OutOfRange,
+    Code::Unauthenticated,
+];
 
-/// The message of an answer, if its status is a good one.
-fn understood<A: Message + Default>(status: &HeaderMap, body: &[u8]) -> Result<A, Unanswered> {
-    let text = |name: &'static str| status.get(name).and_then(|value| value.to_str().ok());
-    let code: Option<u32> = text("grpc-status").and_then(|code| code.parse().ok());
-    match code {
-        Some(0) => {}
-        Some(code) => {
-            let why =
-                format!("{} (code {code})", text("grpc-message").unwrap_or("no reason given"));
-            let refused = REFUSALS.contains(&code);
-            return Err(if refused { Unanswered::Refused(why) } else { Unanswered::Unknown(why) });
+/// What a failure says of what happened.
+fn failed(error: &CallError) -> Unanswered {
+    match error {
+        CallError::Refused(status) if REFUSALS.contains(&status.code) => {
+            Unanswered::Refused(error.to_string())
         }
-        None => return Err(Unanswered::Unknown("the answer ended without a status".to_owned())),
+        CallError::NotSent(cause) => Unanswered::Refused(cause.clone()),
+        CallError::Refused(_) | CallError::Lost(_) => Unanswered::Unknown(error.to_string()),
     }
-    let message = body.get(PREFIX_BYTES..).unwrap_or_default();
-    A::decode(message).map_err(|error| Unanswered::Unknown(error.to_string()))
 }
 
 fn operation(request: request_op::Request) -> pb::RequestOp {
@@ -257,34 +211,28 @@ fn value_in(range: &pb::RangeResponse) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use quorate_etcd::grpc::Status;
     use quorate_etcd::messages::mvccpb::KeyValue;
 
     use super::*;
-
-    fn status(code: &'static str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert("grpc-status", code.parse().expect("a header"));
-        headers.insert("grpc-message", "why".parse().expect("a header"));
-        headers
-    }
 
     #[test]
     fn an_answer_is_understood() {
         let kv = KeyValue { key: "x".into(), value: "12".into(), ..Default::default() };
         let header = Some(pb::ResponseHeader { revision: 7, ..Default::default() });
         let sent = pb::RangeResponse { header, kvs: vec![kv], ..Default::default() };
-        let got: pb::RangeResponse = understood(&status("0"), &framed(&sent)).expect("it is good");
+        let got: pb::RangeResponse = understood(&sent.encode_to_vec()).expect("it is good");
         assert_eq!((Answer::new(got.header, ()).revision, value_in(&got)), (7, Some(12)));
         assert_eq!(value_in(&pb::RangeResponse::default()), None, "no key, no value");
     }
 
-    /// What may have been proposed is unknown; what was wrong from the start did nothing.
+    /// What may have been proposed is unknown; what was wrong from the start, or never left, did nothing.
     #[test]
     fn refusals_and_unknown_outcomes_are_told_apart() {
-        let told =
-            |headers: &HeaderMap| understood::<pb::PutResponse>(headers, &[]).expect_err("no");
-        assert_eq!(told(&status("3")), Unanswered::Refused("why (code 3)".to_owned()));
-        assert_eq!(told(&status("14")), Unanswered::Unknown("why (code 14)".to_owned()));
-        assert!(matches!(told(&HeaderMap::new()), Unanswered::Unknown(_)), "cut off");
+        let told = |code| failed(&CallError::Refused(Status::new(code, "why".to_owned())));
+        assert!(matches!(told(Code::InvalidArgument), Unanswered::Refused(_)));
+        assert!(matches!(told(Code::Unavailable), Unanswered::Unknown(_)));
+        assert!(matches!(failed(&CallError::Lost(String::new())), Unanswered::Unknown(_)));
+        assert!(matches!(failed(&CallError::NotSent(String::new())), Unanswered::Refused(_)));
     }
 }
