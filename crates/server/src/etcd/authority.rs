@@ -16,6 +16,8 @@ use hyper::http::uri::Authority;
 use loona_hpack::Decoder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::peek::may_be_odd;
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEAD_BYTES: usize = 9;
 const HEADERS: u8 = 1;
@@ -126,6 +128,9 @@ impl Mender {
     }
 
     fn block(&mut self, block: Block, mending: bool, out: &mut Vec<u8>) -> bool {
+        if !mending && !may_be_odd(&block.fragment) {
+            return self.pass(out);
+        }
         let Ok(fields) = self.decoder.decode(&block.fragment) else { return self.pass(out) };
         let is_odd = |(name, value): &(Vec<u8>, Vec<u8>)| {
             name == b":authority" && Authority::try_from(value.as_slice()).is_err()

@@ -36,6 +36,7 @@ mod listen;
 mod locks;
 mod pages;
 mod passwords;
+mod peek;
 mod ranges;
 mod snapshots;
 mod streams;
