@@ -306,6 +306,7 @@ impl Host {
         let mut status = NodeStatus {
             id: self.node.0,
             pid: std::process::id(),
+            unix_ms: unix_ms(),
             uptime_ms: self.start.elapsed().as_millis() as u64,
             cpu_ms: cpu_ms(),
             resident_bytes: resident_bytes(),
@@ -326,6 +327,12 @@ impl Host {
         self.groups.iter().for_each(|group| group.report(&mut status));
         status
     }
+}
+
+/// The time of day; 0 before 1970.
+fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Time that all threads of this process had a processor, in milliseconds; 0 where the kernel does not tell.

@@ -58,4 +58,5 @@ pub use disk::RealDisk;
 pub use found::{FoundError, found};
 pub use node::{ServeError, Stop, raise_open_files, serve};
 pub use quorate_storage::SnapshotFile;
+pub use tls::inspect::{CertificateUse, Validity};
 pub use tls::{ClientCertificate, ClientTls, MemberTls, TlsError};

@@ -1,6 +1,8 @@
 //! TLS as configured: PEM files become rustls's configurations, and a client's certificate the name that the ACL
 //! scheme `x509` knows it by.
 
+pub(crate) mod inspect;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -44,6 +44,8 @@ pub struct NodeStatus {
     pub log_room_bytes: u64,
     /// Packets written to other members since the start.
     pub member_packets_sent: u64,
+    /// Its time of day, in milliseconds since 1970; 0 from builds that did not tell.
+    pub unix_ms: u64,
     /// Milliseconds since its start.
     pub uptime_ms: u64,
     /// Milliseconds for which its threads had a processor.
