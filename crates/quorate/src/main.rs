@@ -5,6 +5,7 @@ mod backup;
 mod bench;
 mod check;
 mod cluster;
+mod doctor;
 mod failure;
 mod import;
 mod kv;
@@ -32,6 +33,19 @@ use failure::{Done, Failure, Kind};
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
+
+    /// How events are written to the log, which goes to stderr
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// For programs: one JSON object a line
+    Json,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -55,6 +69,8 @@ enum Verb {
     Node(node::Node),
     /// Show how each node is
     Status(status::Status),
+    /// Say what is wrong with a configuration and its machine, and how to mend it
+    Doctor(doctor::Doctor),
     /// Read and change znodes, on any server that speaks ZooKeeper's protocol
     Zk(zk::Zk),
     /// Read and change keys, on any server that speaks etcd's API
@@ -92,7 +108,7 @@ fn main() -> ExitCode {
             };
         }
     };
-    start_log();
+    start_log(arguments.log_format);
     let done: Result<Done, Failure> = match arguments.verb {
         Verb::Up(up) => up.run(),
         Verb::Serve(serve) => serve.run(),
@@ -100,6 +116,7 @@ fn main() -> ExitCode {
         Verb::Log(log) => log.run(),
         Verb::Node(node) => node.run(),
         Verb::Status(status) => status.run(),
+        Verb::Doctor(doctor) => doctor.run(),
         Verb::Zk(zk) => zk.run(),
         Verb::Kv(kv) => kv.run(),
         Verb::Backup(backup) => backup.run(),
@@ -120,15 +137,18 @@ fn main() -> ExitCode {
 }
 
 /// Talk goes to stderr, so that data on stdout stays data. `QUORATE_LOG` chooses how much.
-fn start_log() {
+fn start_log(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    let events = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    match format {
+        LogFormat::Text => events.init(),
+        LogFormat::Json => events.json().flatten_event(true).init(),
+    }
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ impl Format {
 }
 
 /// Reads a ZooKeeper's configuration, and warns about what is different.
-fn read_zoo_cfg(path: &Path) -> Result<ServeConfig, Failure> {
+pub(crate) fn read_zoo_cfg(path: &Path) -> Result<ServeConfig, Failure> {
     let ZooCfg { config, warnings } = ZooCfg::read(path).map_err(|error| {
         let what = format!("use the configuration {}", path.display());
         let help = "docs/configuration.md, \"A zoo.cfg\", says what is read";

@@ -7,6 +7,8 @@
 mod cluster;
 #[path = "up/kv.rs"]
 mod kv;
+#[path = "up/operations.rs"]
+mod operations;
 
 use cluster::{Cluster, Directory, ended, until};
 
