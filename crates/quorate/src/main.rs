@@ -3,9 +3,12 @@
 
 mod backup;
 mod bench;
+mod certs;
 mod check;
 mod cluster;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod failure;
 mod import;
 mod kv;
@@ -14,6 +17,7 @@ mod node;
 mod player;
 mod serve;
 mod servers;
+mod shell;
 mod sim;
 mod status;
 mod turns;
@@ -75,6 +79,8 @@ enum Verb {
     Zk(zk::Zk),
     /// Read and change keys, on any server that speaks etcd's API
     Kv(kv::Kv),
+    /// Make an authority for development, and certificates for nodes and clients
+    Certs(certs::Certs),
     /// Save the state of a running cluster, as it is at one zxid
     Backup(backup::Backup),
     /// Begin a new cluster with a backup
@@ -94,6 +100,10 @@ enum Verb {
     Check(check::Check),
     /// Check what clients of a running cluster see, while its nodes are killed if you like
     Verify(verify::Verify),
+    /// Print a script that completes quorate's words in a shell
+    Completions(shell::Completions),
+    /// Write a manual page for every verb
+    Man(shell::Man),
 }
 
 fn main() -> ExitCode {
@@ -127,6 +137,9 @@ fn main() -> ExitCode {
         Verb::Trace(trace) => trace.run(),
         Verb::Check(check) => check.run(),
         Verb::Verify(verify) => verify.run(),
+        Verb::Certs(certs) => certs.run(),
+        Verb::Completions(completions) => completions.run(),
+        Verb::Man(man) => man.run(),
     };
     match done {
         Ok(Done::Yes) => ExitCode::SUCCESS,

@@ -9,6 +9,8 @@ mod cluster;
 mod kv;
 #[path = "up/operations.rs"]
 mod operations;
+#[path = "up/tls.rs"]
+mod tls;
 
 use cluster::{Cluster, Directory, ended, until};
 

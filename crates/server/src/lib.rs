@@ -17,6 +17,7 @@
 //! | `members` | connections between members |
 //! | `clients` | connections of ZooKeeper clients |
 //! | `channel`, `tls` | the bytes of a connection, plain or through TLS; certificates |
+//! | `service` | a word to the service manager: listening, winding up |
 //! | `outbox` | bytes on their way out of a socket |
 //! | `admin` | HTTP for `quorate status` and for probes |
 //! | `dashboard` | pages for people, and the player of simulated runs |
@@ -46,6 +47,7 @@ mod members;
 mod node;
 mod outbox;
 mod registry;
+mod service;
 mod tls;
 mod zookeeper;
 
@@ -59,4 +61,4 @@ pub use found::{FoundError, found};
 pub use node::{ServeError, Stop, raise_open_files, serve};
 pub use quorate_storage::SnapshotFile;
 pub use tls::inspect::{CertificateUse, Validity};
-pub use tls::{ClientCertificate, ClientTls, MemberTls, TlsError};
+pub use tls::{ClientCertificate, ClientTls, MemberTls, TlsError, certificates_end};

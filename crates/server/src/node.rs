@@ -35,6 +35,7 @@ use crate::idle::{Closed, Idle};
 use crate::inbox::{Completions, Door, Inbox};
 use crate::members::{Acceptor, Known, Members, Secret, Trust};
 use crate::registry::{Enrolment, Registry};
+use crate::service::tell_service_manager;
 use crate::tls::ClientTls;
 use crate::zookeeper::{ZooKeeper, ensemble};
 
@@ -209,10 +210,12 @@ async fn run(
             None => plain.await,
         }
     });
+    tell_service_manager("READY=1");
     let stop = tokio::select! {
         reason = host.run() => return Err(ServeError::DiskFailed(reason)),
         stop = stop => stop,
     };
+    tell_service_manager("STOPPING=1");
     if stop == Stop::InOrder {
         door_keeper.abort();
         if let Some(keeper) = &etcd_door_keeper {

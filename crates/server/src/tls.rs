@@ -75,6 +75,11 @@ pub enum TlsError {
 }
 
 impl ClientTls {
+    /// Whether clients could be accepted with it: its files read, its key is its certificate's.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.acceptor().map(drop)
+    }
+
     /// What clients are accepted with.
     pub(crate) fn acceptor(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let (certificates, key) = identity(&self.certificate, &self.key)?;
@@ -103,6 +108,12 @@ impl ClientTls {
 }
 
 impl MemberTls {
+    /// Whether members could be accepted and dialled with it.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.acceptor()?;
+        self.dialler().map(drop)
+    }
+
     /// What members are accepted with: they must prove who they are.
     pub(crate) fn acceptor(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let tls = ClientTls {
@@ -194,6 +205,18 @@ fn taken_back(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>,
     let lists = lists.collect::<Result<Vec<_>, _>>().map_err(pem)?;
     // What holds no list would let everybody in; rustls says so of bytes that are none.
     Ok(if lists.is_empty() { vec![bytes.into()] } else { lists })
+}
+
+/// When the first of a file's certificates ends to be good, in seconds since 1970.
+pub fn certificates_end(path: &Path) -> Result<i64, TlsError> {
+    let mut ends = Vec::new();
+    for certificate in certificates(path)? {
+        let (_, certificate) = X509Certificate::from_der(&certificate).map_err(|error| {
+            TlsError::Authority { path: path.to_path_buf(), error: error.to_string() }
+        })?;
+        ends.push(certificate.validity().not_after.timestamp());
+    }
+    ends.into_iter().min().ok_or_else(|| TlsError::Empty { path: path.to_path_buf() })
 }
 
 /// The common name in a certificate's subject; `None` if there is none, or the certificate does not read.

@@ -55,11 +55,16 @@ impl Directory {
 
     /// Starts `quorate up` here.
     pub(crate) fn up(&self, nodes: u64, offset: u16) -> Up {
+        self.up_with(nodes, offset, &[])
+    }
+
+    fn up_with(&self, nodes: u64, offset: u16, more: &[&str]) -> Up {
         let (stdout, stderr) = (self.file("stdout"), self.file("stderr"));
         let child = quorate()
             .args(["up", "--nodes", &nodes.to_string(), "--port-offset", &offset.to_string()])
             .arg("--dir")
             .arg(&self.path)
+            .args(more)
             .stdout(File::create(&stdout).unwrap())
             .stderr(File::create(&stderr).unwrap())
             .spawn()
@@ -118,9 +123,14 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts one and waits until it serves. Another test may take a port in between: then on other ports.
     pub(crate) fn start(size: u64) -> Self {
+        Self::start_with(size, &[])
+    }
+
+    /// Likewise, with more words for `up`.
+    pub(crate) fn start_with(size: u64, more: &[&str]) -> Self {
         for _ in 0..5 {
             let (directory, offset) = (Directory::new(), free_offset(size));
-            let up = directory.up(size, offset);
+            let up = directory.up_with(size, offset, more);
             let mut cluster = Self { up, directory, offset, size };
             if cluster.comes_up() {
                 return cluster;

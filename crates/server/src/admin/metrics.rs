@@ -130,4 +130,60 @@ mod tests {
         assert!(text.contains(summary), "{text}");
         assert!(text.contains("\nmax_latency 7\n") && !text.contains("p50_fsynctime"), "{text}");
     }
+
+    /// Words of PromQL in the rules and the dashboard that name no metric of ours; `up` is Prometheus's own.
+    const PROMQL: [&str; 9] =
+        ["up", "by", "on", "max", "rate", "changes", "predict_linear", "group_right", "quorate"];
+
+    /// The names of metrics in an expression: no labels, ranges, functions or numbers.
+    fn names(expression: &str) -> Vec<String> {
+        let mut depth = 0;
+        let bare: String = expression
+            .chars()
+            .map(|letter| {
+                depth += i32::from("{[".contains(letter));
+                let shown = if depth == 0 { letter } else { ' ' };
+                depth -= i32::from("}]".contains(letter));
+                shown
+            })
+            .collect();
+        let bare = bare.replace("(job, group)", " ");
+        let words = bare.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let named =
+            words.filter(|word| word.starts_with(|first: char| first.is_ascii_alphabetic()));
+        named.filter(|word| !PROMQL.contains(word)).map(str::to_string).collect()
+    }
+
+    fn expressions(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                found.extend(map.get("expr").and_then(|text| text.as_str()).map(str::to_string));
+                map.values().for_each(|value| expressions(value, found));
+            }
+            serde_json::Value::Array(values) => {
+                values.iter().for_each(|value| expressions(value, found));
+            }
+            _ => {}
+        }
+    }
+
+    /// The alert rules and the dashboard in `packaging/monitoring` ask for nothing that a node does not export.
+    #[test]
+    fn rules_and_dashboard_name_metrics_that_exist() {
+        let rules = include_str!("../../../../packaging/monitoring/quorate-alerts.yml");
+        let board = include_str!("../../../../packaging/monitoring/quorate-dashboard.json");
+        let of_a_rule = |line: &str| line.trim().strip_prefix("expr: ").map(str::to_string);
+        let mut asked: Vec<String> = rules.lines().filter_map(of_a_rule).collect();
+        assert_eq!(asked.len(), rules.matches("- alert: ").count());
+        expressions(&serde_json::from_str(board).unwrap(), &mut asked);
+        let group = GroupStatus { name: "kv".to_string(), ..GroupStatus::default() };
+        let status =
+            NodeStatus { groups: vec![group], disk_free_bytes: Some(1), ..NodeStatus::default() };
+        let exported = text(&status, "");
+        let asked: Vec<String> = asked.iter().flat_map(|expression| names(expression)).collect();
+        assert!(asked.len() > 15, "{asked:?}");
+        for name in asked {
+            assert!(exported.contains(&format!("# TYPE {name} ")), "{name}");
+        }
+    }
 }
