@@ -61,4 +61,4 @@ pub use found::{FoundError, found};
 pub use node::{ServeError, Stop, raise_open_files, serve};
 pub use quorate_storage::SnapshotFile;
 pub use tls::inspect::{CertificateUse, Validity};
-pub use tls::{ClientCertificate, ClientTls, MemberTls, TlsError, certificates_end};
+pub use tls::{ClientCertificate, ClientTls, MemberTls, TlsError};

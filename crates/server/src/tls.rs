@@ -207,18 +207,6 @@ fn taken_back(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>,
     Ok(if lists.is_empty() { vec![bytes.into()] } else { lists })
 }
 
-/// When the first of a file's certificates ends to be good, in seconds since 1970.
-pub fn certificates_end(path: &Path) -> Result<i64, TlsError> {
-    let mut ends = Vec::new();
-    for certificate in certificates(path)? {
-        let (_, certificate) = X509Certificate::from_der(&certificate).map_err(|error| {
-            TlsError::Authority { path: path.to_path_buf(), error: error.to_string() }
-        })?;
-        ends.push(certificate.validity().not_after.timestamp());
-    }
-    ends.into_iter().min().ok_or_else(|| TlsError::Empty { path: path.to_path_buf() })
-}
-
 /// The common name in a certificate's subject; `None` if there is none, or the certificate does not read.
 pub(crate) fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
