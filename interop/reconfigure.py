@@ -3,7 +3,7 @@
     reconfigure.py --quorate target/release/quorate
 
 New servers are made as people make them (`quorate format`, a configuration with `join = true`, `quorate serve`), and
-added and removed by ZooKeeper's reconfig through an unmodified kazoo client; the leader is among those removed. Asserts
+added and removed by ZooKeeper's reconfig through an unmodified kazoo client, and by `quorate member`; the leader is among those removed. Asserts
 that no acknowledged write is lost or doubled, that no session of a live client expired, that the new servers carry the
 cluster when old ones are killed, and that those removed serve nobody.
 """
@@ -11,6 +11,7 @@ cluster when old ones are killed, and that those removed serve nobody.
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from kazoo_workload import Counts, Creates, Locks, Sessions, Transactions
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONFIG = "/zookeeper/config"
 SUPER = [("digest", "super:test")]
-ZOOKEEPER, _, _, ADMIN, MEMBER = PORT_BASES
+ZOOKEEPER, _, ETCD, ADMIN, MEMBER = PORT_BASES
 
 
 class Growing(QuorateCluster):
@@ -69,8 +70,8 @@ class Growing(QuorateCluster):
         with open(os.path.join(HERE, "reconfigure.toml")) as f:
             text = "node = %d\njoin = true\ndata_dir = %s\n%s" % (i, json.dumps(self.directory(i)), f.read())
         for member in [*self.ids, i]:
-            text += '\n[[members]]\nid = %d\nmember = "%s"\nzookeeper = "%s"\nadmin = "%s"\n' % (
-                member, self.address(MEMBER, member), self.host(member), self.address(ADMIN, member))
+            text += '\n[[members]]\nid = %d\nmember = "%s"\nzookeeper = "%s"\netcd = "%s"\nadmin = "%s"\n' % (
+                member, self.address(MEMBER, member), self.host(member), self.address(ETCD, member), self.address(ADMIN, member))
         with open(os.path.join(self.directory(i), "serve.toml"), "w") as f:
             f.write(text)
         self.serve(i)
@@ -99,6 +100,14 @@ class Growing(QuorateCluster):
 
     def leader_among(self, ids):
         return wait_until("a leader", lambda: next((i for i in ids if srvr_mode(self.host(i)) == "leader"), None))
+
+
+    def member(self, *arguments):
+        """`quorate member`: the members afterwards, by id; none if it was refused."""
+        command = [self.binary, "member", *arguments, "--json", "--servers", ",".join(self.address(ETCD, i) for i in (1, 2, 3))]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode in (0, 1), done.stderr
+        return {member["id"]: member for member in map(json.loads, done.stdout.splitlines())}
 
 
 def config(client):
@@ -153,6 +162,27 @@ def observe(cluster, admin, loads):
     wait_for_progress(loads)
 
 
+def by_command(cluster, admin, loads):
+    """`quorate member`: added as a learner, and listed without a name until it has started; it votes once it was promoted."""
+    shutil.rmtree(cluster.directory(6))
+    added = cluster.member("add", "--learner", cluster.address(MEMBER, 6))[6]
+    assert (added["name"], added["learner"]) == ("", True), added
+    assert not cluster.member("promote", "6"), "one that has not started was promoted"
+    assert not cluster.member("add", "--learner", "127.0.0.1:1"), "a second learner was added"
+    cluster.join(6)
+    wait_until("the new member telling of itself", lambda: cluster.member("list")[6]["started"])
+    wait_until("the observer serving", lambda: srvr_mode(cluster.host(6)) == "observer")
+    wait_until("its line in the configuration", lambda: cluster.line(6, "observer") in config(admin)[0])
+    promoted = wait_until("its promotion", lambda: cluster.member("promote", "6"))[6]
+    assert promoted["clients"] == ["http://" + cluster.address(ETCD, 6)] and not promoted["learner"], promoted
+    wait_until("the new member voting", lambda: srvr_mode(cluster.host(6)) == "follower")
+    wait_until("its line in the configuration", lambda: cluster.line(6) in config(admin)[0])
+    assert 6 not in cluster.member("remove", "6")
+    wait_until("the member turning its clients away", lambda: srvr_mode(cluster.host(6)) is None)
+    cluster.stop(6, signal.SIGTERM)
+    wait_for_progress(loads)
+
+
 def refusals(cluster, admin):
     """What is refused changes nothing."""
     before = config(admin)
@@ -190,14 +220,15 @@ def carried_by_the_new(cluster, loads):
     return "without %s and %s" % tuple(victims)
 
 
-def remove(admin, leaving):
-    """Who is left. Where the administrator's own server is among those removed, its answer may be lost with it; then what came of the
-    change is read at one that stays, as clients do with every outcome that is unknown."""
+def remove(admin, leaving, left):
+    """Where the administrator's own server is among those removed, its answer may be lost with it; then what comes of the
+    change is read at one that stays, as clients do with every outcome that is unknown: until it is there, since
+    it is published once every group is through."""
     try:
         data, _ = admin.reconfig(joining=None, leaving=",".join(map(str, leaving)), new_members=None)
-        return servers(data.decode().splitlines())
+        assert servers(data.decode().splitlines()) == left
     except ConnectionLoss:
-        return servers(admin.retry(config, admin)[0])
+        wait_until("the removal", lambda: servers(admin.retry(config, admin)[0]) == left)
 
 
 def shrink(cluster, admin, loads):
@@ -205,7 +236,7 @@ def shrink(cluster, admin, loads):
     leader = cluster.leader_among([1, 2, 3, 4, 5])
     other = next(i for i in (2, 3, 1) if i != leader)
     left = [i for i in (1, 2, 3, 4, 5) if i not in (leader, other)]
-    assert remove(admin, (leader, other)) == left
+    remove(admin, (leader, other), left)
     assert cluster.leader_among(left) != leader
     for i in (leader, other):
         wait_until("server %d turning its clients away" % i, lambda: srvr_mode(cluster.host(i)) is None)
@@ -237,6 +268,7 @@ def main():
         left = [1, 2, 3]
         record.case("reconfig: three servers become five", grow, cluster, admin, loads)
         record.case("reconfig: an observer comes and goes", observe, cluster, admin, loads)
+        record.case("reconfig: one is added by command, promoted, removed", by_command, cluster, admin, loads)
         record.case("reconfig: refusals", refusals, cluster, admin)
         record.case("reconfig: two old servers die, the new ones carry on", carried_by_the_new, cluster, loads)
 

@@ -13,6 +13,7 @@ mod failure;
 mod import;
 mod kv;
 mod log;
+mod member;
 mod node;
 mod player;
 mod serve;
@@ -71,6 +72,8 @@ enum Verb {
     /// Start a node of a local cluster that was killed
     #[command(subcommand)]
     Node(node::Node),
+    /// Show and change who belongs to a running cluster
+    Member(member::Member),
     /// Show how each node is
     Status(status::Status),
     /// Say what is wrong with a configuration and its machine, and how to mend it
@@ -125,6 +128,7 @@ fn main() -> ExitCode {
         Verb::Format(format) => format.run(),
         Verb::Log(log) => log.run(),
         Verb::Node(node) => node.run(),
+        Verb::Member(member) => member.run(),
         Verb::Status(status) => status.run(),
         Verb::Doctor(doctor) => doctor.run(),
         Verb::Zk(zk) => zk.run(),

@@ -102,7 +102,10 @@ impl Up {
             (1..=9).filter(|id| DataDir::is_formatted(&node_directory(directory, *id))).count();
         if there != 0 && there as u64 != self.nodes {
             let cause = format!("it holds a cluster of {there} nodes, not {}", self.nodes);
-            let help = format!("use --nodes {there}, or another --dir");
+            let help = format!(
+                "start it with --nodes {there}, or begin another one with another --dir; \
+                 `quorate member add` and `remove` change the members of a running cluster"
+            );
             return Err(Failure::new(Kind::Usage, &what, cause, help));
         }
         let id = random_u64()

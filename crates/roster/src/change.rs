@@ -1,6 +1,6 @@
 //! What may be asked of the list, and what comes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use bytes::Bytes;
@@ -10,7 +10,9 @@ use quorate_contracts::{
 };
 use thiserror::Error;
 
-use crate::list::{List, Roster, RosterVersion, decode_list, encode_list};
+use crate::list::{
+    List, Roster, RosterVersion, decode_list, decode_published, encode_list, encode_published,
+};
 
 /// Members that a cluster may have: every voter takes part in every write.
 const MEMBERS_MAX: usize = 64;
@@ -36,6 +38,15 @@ pub enum Edit {
     },
     /// These and no others.
     Replace(List),
+    /// A member tells what services are to publish of it.
+    Publish {
+        /// Who.
+        member: NodeId,
+        /// Text by service; other services' stay.
+        published: BTreeMap<String, String>,
+        /// Whether that makes another list. If not it is the same one, a little more of it known.
+        another: bool,
+    },
 }
 
 /// Why the list stays as it is.
@@ -44,7 +55,7 @@ pub enum NotChanged {
     /// It is another list by now.
     #[error("the list of members has another version by now")]
     OtherVersion,
-    /// Nobody would vote, an address would be there twice, or there would be too many.
+    /// Nobody would vote, an address would be there twice, or there would be too many; or who tells of itself is not there.
     #[error("a list needs a voter, one address for each member, and at most {MEMBERS_MAX} members")]
     Meaningless,
     /// A majority of the new voters is not there, or is too far behind. What was begun was taken back.
@@ -87,6 +98,12 @@ impl Wire for Command {
                 out.u8(2);
                 encode_list(list, out);
             }
+            Edit::Publish { member, published, another } => {
+                out.u8(3);
+                out.u64(member.0);
+                out.bool(*another);
+                encode_published(published, out);
+            }
         }
     }
 
@@ -105,6 +122,10 @@ impl Wire for Command {
                     .collect::<Result<_, _>>()?,
             },
             2 => Edit::Replace(decode_list(input)?),
+            3 => {
+                let (member, another) = (NodeId(input.u64()?), input.bool()?);
+                Edit::Publish { member, another, published: decode_published(input)? }
+            }
             _ => return Err(Malformed("unknown change of members")),
         };
         Ok(Self { by, nonce, base, change: Change { from: given.then_some(version), edit } })
@@ -139,25 +160,29 @@ impl Registry {
         if command.change.from.is_some_and(|from| from != current.version) {
             return Err(NotChanged::OtherVersion);
         }
-        let members = edited(current.members, command.change.edit);
-        if !makes_sense(&members) {
-            return Err(NotChanged::Meaningless);
-        }
-        let roster = Roster { version: RosterVersion(at.0), members };
+        let stays = matches!(command.change.edit, Edit::Publish { another: false, .. });
+        let members =
+            edited(current.members, command.change.edit).ok_or(NotChanged::Meaningless)?;
+        let version = if stays { current.version } else { RosterVersion(at.0) };
+        let roster = Roster { version, members };
         (self.roster, self.last) = (Some(roster.clone()), Some((command.by, command.nonce)));
         Ok(roster)
     }
 }
 
-fn edited(mut members: List, edit: Edit) -> List {
+/// The list with this difference, if it makes sense.
+fn edited(mut members: List, edit: Edit) -> Option<List> {
     match edit {
-        Edit::Replace(list) => list,
+        Edit::Replace(list) => members = list,
         Edit::Merge { joining, leaving } => {
             members.retain(|id, _| !leaving.contains(id));
             members.extend(joining);
-            members
+        }
+        Edit::Publish { member, published, .. } => {
+            members.get_mut(&member)?.published.extend(published);
         }
     }
+    makes_sense(&members).then_some(members)
 }
 
 fn makes_sense(members: &List) -> bool {
@@ -286,6 +311,26 @@ mod tests {
         assert_eq!(apply(&mut registry, (5, 1), None, join()), Ok(5));
         assert_eq!(apply(&mut registry, (9, 1), None, join()), Ok(5));
         assert_eq!(apply(&mut registry, (10, 2), None, join()), Ok(10));
+    }
+
+    /// What a member tells of itself is added to what is known of it; whether that makes another list is for it to say. One that
+    /// is not there has nothing to tell.
+    #[test]
+    fn a_member_tells_what_is_published_of_it() {
+        let mut registry = Registry::default();
+        let publish = |id, service: &str, another| Edit::Publish {
+            member: NodeId(id),
+            published: [(service.to_string(), format!("{service} at {id}"))].into(),
+            another,
+        };
+        assert_eq!(apply(&mut registry, (5, 1), None, merge(&[(4, false)], &[])), Ok(5));
+        assert_eq!(apply(&mut registry, (6, 2), None, publish(4, "etcd", false)), Ok(5));
+        assert_eq!(apply(&mut registry, (7, 3), Some(5), publish(4, "zookeeper", true)), Ok(7));
+        let refused = apply(&mut registry, (8, 4), None, publish(9, "etcd", false));
+        assert_eq!(refused, Err(NotChanged::Meaningless));
+        let known = &registry.roster().expect("it was changed").members[&NodeId(4)].published;
+        let told: Vec<&str> = known.values().map(|text| &**text).collect();
+        assert_eq!(told, ["etcd at 4", "zookeeper at 4"]);
     }
 
     #[test]

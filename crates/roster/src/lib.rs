@@ -4,7 +4,7 @@
 //! ```text
 //!  reconfig, member add ──Change──▶ system group ──▶ Roster, the same on every node
 //!                                                        │
-//!  each group's leader: Raft's members ◀── next_step ────┘   learners first, then joint consensus
+//!  each group's leader: Raft's members ◀── next_act ─────┘   learners first, then joint consensus
 //! ```
 //!
 //! As long as nothing was ever changed the list is what the configuration says, and the group holds nothing. Who crashes
@@ -15,7 +15,7 @@
 //! | `list` | members, and the list of them with its version |
 //! | `change` | what may be asked, and what comes of it: the state machine |
 //! | `registrar` | the service in front of it: proposes, and tells of each new list |
-//! | `plan` | the next step of one group towards the list |
+//! | `plan` | the next act of one group's leader towards the list |
 //!
 //! Not here: sockets and Raft itself; what a service publishes of a member is text to this crate.
 
@@ -26,5 +26,5 @@ mod registrar;
 
 pub use change::{Change, Edit, NotChanged, Registry};
 pub use list::{List, Member, Roster, RosterVersion};
-pub use plan::{Seats, Standing, next_step, standing};
+pub use plan::{Act, Seats, Standing, View, next_act, standing};
 pub use registrar::{Registrar, RegistrarReply, RegistrarRequest, Ticket};

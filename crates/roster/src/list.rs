@@ -52,20 +52,27 @@ impl Wire for Member {
     fn encode(&self, out: &mut WireWriter) {
         out.bool(self.votes);
         out.bytes(self.address.as_bytes());
-        out.u32(self.published.len() as u32);
-        for (service, text) in &self.published {
-            out.bytes(service.as_bytes());
-            out.bytes(text.as_bytes());
-        }
+        encode_published(&self.published, out);
     }
 
     fn decode(input: &mut WireReader<'_>) -> Result<Self, Malformed> {
         let (votes, address) = (input.bool()?, input.str()?.to_string());
-        let published = (0..input.count(8)?)
-            .map(|_| Ok((input.str()?.to_string(), input.str()?.to_string())))
-            .collect::<Result<_, Malformed>>()?;
-        Ok(Self { votes, address, published })
+        Ok(Self { votes, address, published: decode_published(input)? })
     }
+}
+
+pub(crate) fn encode_published(published: &BTreeMap<String, String>, out: &mut WireWriter) {
+    out.u32(published.len() as u32);
+    for (service, text) in published {
+        out.bytes(service.as_bytes());
+        out.bytes(text.as_bytes());
+    }
+}
+
+pub(crate) fn decode_published(
+    input: &mut WireReader<'_>,
+) -> Result<BTreeMap<String, String>, Malformed> {
+    (0..input.count(8)?).map(|_| Ok((input.str()?.to_string(), input.str()?.to_string()))).collect()
 }
 
 pub(crate) fn encode_list(list: &List, out: &mut WireWriter) {

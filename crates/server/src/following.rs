@@ -6,23 +6,32 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quorate_contracts::{NodeId, Time};
-use quorate_roster::{Roster, RosterVersion, Standing};
+use quorate_roster::{Change, Edit, Member, Roster, RosterVersion, Standing};
 use tokio::sync::oneshot;
 
 use crate::config::MemberAddress;
 use crate::data_dir::DataDir;
+use crate::etcd;
 use crate::inbox::Door;
 use crate::members::{Known, Members};
 use crate::registry::{Arrival, Progress};
 
 /// While something is left to do, the list is confirmed this often, and each leader takes a step.
 const STEP: Duration = Duration::from_millis(50);
+/// The same, while it waits for somebody who was added and does not come.
+const LATE_STEP: Duration = Duration::from_secs(1);
+/// After this time with a list it is no matter of moments any more.
+const SOON: Duration = Duration::from_secs(10);
+/// A node that is to leave, and hears of no leader of any group any more, takes itself for one that has left after this time:
+/// the others may have finished and forgotten it, and it cannot ask.
+const PARTING: Duration = Duration::from_secs(5);
 /// Seconds after which those who left are not known any more: until then they may still be told that they have.
 const FAREWELL_S: u32 = 3;
 
 /// Who waits to hear that all is as a list says.
 struct Waiting {
     version: Option<RosterVersion>,
+    far: Standing,
     until: Time,
     answer: oneshot::Sender<Progress>,
 }
@@ -30,7 +39,11 @@ struct Waiting {
 /// The list, and how far this node is with it.
 pub(crate) struct Following {
     node: NodeId,
+    /// What is to be published of this node, by service.
+    own: BTreeMap<String, String>,
     roster: Roster,
+    /// Since when.
+    taken_at: Time,
     standing: Standing,
     /// The list that the groups' fronts were told of.
     told: RosterVersion,
@@ -46,7 +59,7 @@ pub(crate) struct Following {
 impl Following {
     /// Begins with the list of the configuration, or with a later one that was remembered.
     pub(crate) fn new(
-        node: NodeId,
+        (node, own): (NodeId, Member),
         roster: Roster,
         registry: Door<Arrival>,
         data_dir: Rc<DataDir>,
@@ -59,7 +72,9 @@ impl Following {
         };
         Self {
             node,
+            own: own.published,
             told: RosterVersion(0),
+            taken_at: Time::ZERO,
             roster,
             standing,
             quiet_s: 0,
@@ -83,8 +98,16 @@ impl Following {
     }
 
     /// There is another list: its members are dialled, and remembered for the next start.
-    pub(crate) fn take(&mut self, roster: Roster, members: &Members) {
-        if roster.version <= self.roster.version {
+    pub(crate) fn take(&mut self, now: Time, roster: Roster, members: &Members) {
+        if roster.version < self.roster.version || roster == self.roster {
+            return;
+        }
+        if let Err(error) = self.data_dir.remember_roster(&roster) {
+            tracing::warn!(%error, "cannot remember the list of members for the next start");
+        }
+        if roster.version == self.roster.version {
+            // A little more is known of a member.
+            self.roster = roster;
             return;
         }
         tracing::info!(
@@ -95,10 +118,7 @@ impl Following {
         if !roster.members.contains_key(&self.node) {
             tracing::warn!("this node does not belong to the cluster any more; stop it");
         }
-        if let Err(error) = self.data_dir.remember_roster(&roster) {
-            tracing::warn!(%error, "cannot remember the list of members for the next start");
-        }
-        self.roster = roster;
+        (self.roster, self.taken_at) = (roster, now);
         (self.standing, self.quiet_s) = (Standing::Unsettled, 0);
         self.step_at = Some(Time::ZERO);
         let mut addresses = members.addresses();
@@ -124,44 +144,82 @@ impl Following {
     pub(crate) fn wait(
         &mut self,
         now: Time,
-        version: Option<RosterVersion>,
+        (version, far): (Option<RosterVersion>, Standing),
         patience: Duration,
         answer: oneshot::Sender<Progress>,
     ) {
-        self.waiting.push(Waiting { version, until: now + patience, answer });
+        self.waiting.push(Waiting { version, far, until: now + patience, answer });
     }
 
-    /// The groups have come so far. Says whether their fronts are to be told of the list.
-    pub(crate) fn reached(&mut self, now: Time, standing: Standing) -> bool {
+    /// The groups have come so far, and there are leaders of any of them or there are none. Says whether their fronts are to be told of
+    /// the list.
+    pub(crate) fn reached(
+        &mut self,
+        now: Time,
+        standing: Standing,
+        is_led: bool,
+        members: &Members,
+    ) -> bool {
+        let parted = !is_led && !self.belongs() && self.taken_at + PARTING <= now;
+        let standing = if parted { Standing::Complete } else { standing };
         self.standing = standing;
         if standing == Standing::Complete {
             self.step_at = None;
         } else if self.step_at.is_none_or(|at| at <= now) {
-            self.step_at = Some(now + STEP);
+            let soon = now < self.taken_at + SOON;
+            self.step_at = Some(now + if soon { STEP } else { LATE_STEP });
             self.registry.push(Arrival::Confirm);
         }
-        self.answer(now);
-        let news = standing != Standing::Unsettled && self.told < self.roster.version;
+        self.answer(now, members);
+        let news = standing >= Standing::Settled && self.told < self.roster.version;
         if news {
             self.told = self.roster.version;
         }
         news
     }
 
-    fn answer(&mut self, now: Time) {
+    /// Whether this node is on the list.
+    fn belongs(&self) -> bool {
+        self.roster.members.contains_key(&self.node)
+    }
+
+    fn answer(&mut self, now: Time, members: &Members) {
         let (version, standing) = (self.roster.version, self.standing);
         let is_over = |waiting: &mut Waiting| {
             let done = waiting.version.is_none_or(|wanted| wanted < version)
-                || waiting.version == Some(version) && standing == Standing::Complete;
+                || waiting.version == Some(version) && standing >= waiting.far;
             done || waiting.until <= now
         };
         for waiting in self.waiting.extract_if(.., is_over) {
-            let _ = waiting.answer.send(Progress { roster: self.roster.clone(), standing });
+            let (roster, connected) = (self.roster.clone(), members.connected());
+            let _ = waiting.answer.send(Progress { roster, standing, connected });
         }
+    }
+
+    /// Who was added under an address tells the others where its clients find it.
+    fn publish(&self) {
+        let Some(known) = self.roster.members.get(&self.node) else { return };
+        let lacks = |(service, text): &(&String, &String)| match known.published.get(*service) {
+            None => true,
+            // What ZooKeeper's clients wrote of a server stays as they wrote it.
+            Some(known) => known != *text && *service == etcd::PUBLISHED,
+        };
+        let published: BTreeMap<String, String> =
+            self.own.iter().filter(lacks).map(|(at, text)| (at.clone(), text.clone())).collect();
+        if published.is_empty() || self.roster.version == RosterVersion(0) {
+            return;
+        }
+        let another = published.keys().any(|service| service != etcd::PUBLISHED);
+        let edit = Edit::Publish { member: self.node, published, another };
+        let change = Change { from: Some(self.roster.version), edit };
+        self.registry.push(Arrival::Change { change, answer: None });
     }
 
     /// Another second has passed: those who left are forgotten after a while. Who left itself dials nobody any more.
     pub(crate) fn second(&mut self, members: &Members) {
+        if self.standing > Standing::Unsettled {
+            self.publish();
+        }
         if self.standing != Standing::Complete || self.roster.version == RosterVersion(0) {
             return;
         }

@@ -13,7 +13,7 @@ use quorate_contracts::{
 use quorate_raft::{
     Members, Replica, ReplicaMessage, ReplicaReply, ReplicaRequest, TransferOutcome,
 };
-use quorate_roster::{Roster, Seats, Standing, next_step, standing};
+use quorate_roster::{Act, Roster, Seats, Standing, View, next_act, standing};
 use quorate_storage::{Storage, StorageEvent};
 use tokio::sync::oneshot;
 
@@ -89,8 +89,13 @@ pub(crate) trait Hosted {
     fn standing(&self, _wanted: &Roster) -> Standing {
         Standing::Complete
     }
-    /// Takes the next step towards a list of members, if this node leads it. The list must be the newest that there is.
-    fn follow(&mut self, _now: Time, _wanted: &Roster, _shared: &mut Shared) {}
+    /// Whether it has a leader, as far as this node knows.
+    fn is_led(&self) -> bool {
+        false
+    }
+    /// Takes the next step towards a list of members, if this node leads it. The list must be the newest that there is;
+    /// `may_part` says whether members may leave the group yet.
+    fn follow(&mut self, _now: Time, _wanted: &Roster, _may_part: bool, _shared: &mut Shared) {}
     /// Whether something that the node is to wait for before it stops is not done: leadership that is being handed
     /// over, requests that were taken and are not answered.
     fn is_busy(&self) -> bool;
@@ -334,21 +339,30 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
         if settled { standing(&self.seats(), wanted) } else { Standing::Unsettled }
     }
 
-    fn follow(&mut self, now: Time, wanted: &Roster, shared: &mut Shared) {
+    fn is_led(&self) -> bool {
+        self.replica.raft().leader().is_some()
+    }
+
+    fn follow(&mut self, now: Time, wanted: &Roster, may_part: bool, shared: &mut Shared) {
         let raft = self.replica.raft();
         if !raft.is_leader() || !raft.has_settled_membership() {
             return;
         }
         let seats = self.seats();
-        let next = next_step(&seats, wanted, |node| raft.has_caught_up(now, node));
+        let view = View { leader: raft.node(), now: &seats, wanted, may_part };
+        let act = next_act(view, |node| raft.has_caught_up(now, node));
         // A group that sleeps hears of nobody: being asked for more than can be had yet wakes it.
-        let wake = raft.is_hibernating() && standing(&seats, wanted) != Standing::Complete;
-        let all = || Seats { voters: wanted.voters(), learners: wanted.observers() };
-        let next = next.or_else(|| wake.then(all));
-        if let Some(Seats { voters, learners }) = next {
-            let members = Members { voters, learners };
-            self.input(now, Input::Requested(ReplicaRequest::ChangeMembers(members)), shared);
-        }
+        let wake =
+            may_part && raft.is_hibernating() && standing(&seats, wanted) != Standing::Complete;
+        let all = || Act::Change(Seats { voters: wanted.voters(), learners: wanted.observers() });
+        let request = match act.or_else(|| wake.then(all)) {
+            None => return,
+            Some(Act::HandOver(to)) => ReplicaRequest::Transfer(Some(to)),
+            Some(Act::Change(Seats { voters, learners })) => {
+                ReplicaRequest::ChangeMembers(Members { voters, learners })
+            }
+        };
+        self.input(now, Input::Requested(request), shared);
     }
 
     fn is_busy(&self) -> bool {

@@ -175,10 +175,12 @@ impl Host {
             Incoming::Look(group, looking) => self.tell(group, Event::Look(looking)),
             Incoming::TakeSnapshot(group, taken) => self.tell(group, Event::TakeSnapshot(taken)),
             Incoming::Lead { group, to, answer } => self.tell(group, Event::Lead { to, answer }),
-            Incoming::Roster(roster) => self.following.take(roster, &self.shared.members),
+            Incoming::Roster(roster) => {
+                self.following.take(self.now, roster, &self.shared.members);
+            }
             Incoming::Confirmed(roster) => self.take_step(&roster),
-            Incoming::Progress { version, patience, answer } => {
-                self.following.wait(self.now, version, patience, answer);
+            Incoming::Progress { version, far, patience, answer } => {
+                self.following.wait(self.now, (version, far), patience, answer);
             }
             Incoming::Status(answer) => {
                 let _ = answer.send(self.status());
@@ -191,21 +193,31 @@ impl Host {
         if !self.following.is_busy() {
             return;
         }
-        let roster = self.following.roster();
-        let standings = self.groups.iter().map(|group| group.standing(roster));
-        let standing = standings.min().unwrap_or(Standing::Complete);
-        if self.following.reached(self.now, standing) {
+        let standing = self.standing(|_| true);
+        let is_led = self.groups.iter().any(|group| group.is_led());
+        if self.following.reached(self.now, standing, is_led, &self.shared.members) {
             let roster = Rc::new(self.following.roster().clone());
             self.tell_all(|| Event::Members(roster.clone()));
         }
     }
 
+    /// How far all these groups are.
+    fn standing(&self, which: impl Fn(GroupId) -> bool) -> Standing {
+        let roster = self.following.roster();
+        let groups = self.groups.iter().filter(|group| which(group.id()));
+        groups.map(|group| group.standing(roster)).min().unwrap_or(Standing::Complete)
+    }
+
     /// Whoever leads here takes the next step towards a list that is the newest.
     fn take_step(&mut self, roster: &Roster) {
-        self.following.take(roster.clone(), &self.shared.members);
+        self.following.take(self.now, roster.clone(), &self.shared.members);
+        // Members leave the group that holds the list last.
+        let others_are_through = self.standing(|id| id != GroupId::SYSTEM) > Standing::Unsettled;
         for slot in 0..self.groups.len() {
             self.touch(slot);
-            self.groups[slot].follow(self.now, roster, &mut self.shared);
+            let group = &mut self.groups[slot];
+            let may_part = group.id() != GroupId::SYSTEM || others_are_through;
+            group.follow(self.now, roster, may_part, &mut self.shared);
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_contracts::{EntryId, GroupId, NodeId};
 use quorate_raft::TransferOutcome;
-use quorate_roster::{Roster, RosterVersion};
+use quorate_roster::{Roster, RosterVersion, Standing};
 use quorate_storage::Completion;
 use tokio::sync::{Notify, oneshot};
 
@@ -36,10 +36,10 @@ pub(crate) enum Incoming {
     Roster(Roster),
     /// The list of members, as it is now everywhere.
     Confirmed(Roster),
-    /// Somebody wants to hear how far all groups have come with a list of members: once all is as that list says, or
-    /// after a while.
+    /// Somebody wants to hear how far all groups have come with a list of members: once they are so far, or after a while.
     Progress {
         version: Option<RosterVersion>,
+        far: Standing,
         patience: Duration,
         answer: oneshot::Sender<Progress>,
     },

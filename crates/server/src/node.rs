@@ -163,13 +163,14 @@ async fn run(
     let node = NodeId(config.node);
     let known = Known::default();
     let registry = enrolment.door();
-    let following = Following::new(node, roster, registry, data_dir.clone(), known.clone());
+    let following =
+        Following::new((node, own.into()), roster, registry, data_dir.clone(), known.clone());
     following.begin(&shared.members);
     let mut host = Host::new(node, groups, shared, following, inbox.clone(), completions, bell);
 
     let log = data_dir.log();
     let others = Others { own: node, members: known.clone(), inbox: inbox.clone(), calls };
-    let about = About::new(config, &data_dir, inbox.clone());
+    let about = About::new(config, &data_dir, inbox.clone(), enrolment.clone());
     let acceptor = Acceptor { data_dir, members: known, trust, inbox, silence };
     tokio::task::spawn_local(acceptor.accept(member_listener));
     let administrators = Administrators::start(others, door.clone(), log);

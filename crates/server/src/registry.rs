@@ -1,10 +1,10 @@
 //! The system group's front, and this node's way to change who belongs to the cluster. Everything that changes members
 //! comes through [`Enrolment`]: ZooKeeper's reconfig, etcd's member calls.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use quorate_contracts::GroupId;
+use quorate_contracts::{GroupId, NodeId};
 use quorate_raft::Replica;
 use quorate_roster::{
     Change, Edit, NotChanged, Registrar, RegistrarReply, RegistrarRequest, Roster, RosterVersion,
@@ -18,11 +18,13 @@ use crate::inbox::{Door, Inbox, Incoming};
 
 /// How long a change may take until a majority of the new voters has what it needs.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long one that was promoted may take until it votes.
+const PROMOTION_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What reaches the group from its node.
 pub(crate) enum Arrival {
     /// Change the list.
-    Change { change: Change, answer: oneshot::Sender<Result<Roster, NotChanged>> },
+    Change { change: Change, answer: Option<oneshot::Sender<Result<Roster, NotChanged>>> },
     /// Tell the list as it is now everywhere.
     Confirm,
 }
@@ -32,6 +34,30 @@ pub(crate) enum Arrival {
 pub(crate) struct Progress {
     pub(crate) roster: Roster,
     pub(crate) standing: Standing,
+    /// The other members to whom there is a connection.
+    pub(crate) connected: BTreeSet<NodeId>,
+}
+
+/// When a change is done. One that does not come so far is taken back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Goal {
+    /// The new voters decide: a majority of them is there. Those who are late get some time.
+    InForce,
+    /// Nobody has a part any more that is not theirs: those who come may come when they like.
+    Listed,
+    /// Everybody has the part that is theirs.
+    Complete,
+}
+
+impl Goal {
+    /// How far it is waited for, and for how long; and how far is enough.
+    fn terms(self) -> (Standing, Duration, Standing) {
+        match self {
+            Self::InForce => (Standing::Complete, PATIENCE, Standing::Settled),
+            Self::Listed => (Standing::Waiting, PATIENCE, Standing::Waiting),
+            Self::Complete => (Standing::Complete, PROMOTION_PATIENCE, Standing::Complete),
+        }
+    }
 }
 
 /// This node's way to change members.
@@ -50,10 +76,14 @@ impl Enrolment {
         self.door.clone()
     }
 
-    /// Changes the list, and returns once every group has followed, as far as those who are there can; what cannot come
-    /// about is taken back.
-    pub(crate) async fn change(&self, change: Change) -> Result<Roster, NotChanged> {
-        let Progress { roster: before, standing } = self.progress(None, Duration::ZERO).await?;
+    /// How far this node sees all groups to be just now.
+    pub(crate) async fn now(&self) -> Result<Progress, NotChanged> {
+        self.progress(None, Standing::Complete, Duration::ZERO).await
+    }
+
+    /// Changes the list, and returns once every group has followed; what cannot come about is taken back.
+    pub(crate) async fn change(&self, change: Change, goal: Goal) -> Result<Roster, NotChanged> {
+        let Progress { roster: before, standing, .. } = self.now().await?;
         if standing == Standing::Unsettled {
             return Err(NotChanged::InProgress);
         }
@@ -62,8 +92,9 @@ impl Enrolment {
         }
         let Change { edit, .. } = change;
         let roster = self.ask(before.version, edit).await?;
-        let reached = self.progress(Some(roster.version), PATIENCE).await?;
-        if reached.roster.version != roster.version || reached.standing != Standing::Unsettled {
+        let (far, patience, enough) = goal.terms();
+        let reached = self.progress(Some(roster.version), far, patience).await?;
+        if reached.roster.version != roster.version || reached.standing >= enough {
             return Ok(roster);
         }
         match self.ask(roster.version, Edit::Replace(before.members)).await {
@@ -75,18 +106,19 @@ impl Enrolment {
     async fn ask(&self, from: RosterVersion, edit: Edit) -> Result<Roster, NotChanged> {
         let (answer, changed) = oneshot::channel();
         let change = Change { from: Some(from), edit };
-        self.door.push(Arrival::Change { change, answer });
+        self.door.push(Arrival::Change { change, answer: Some(answer) });
         changed.await.unwrap_or(Err(NotChanged::Unknown))
     }
 
-    /// How far the node is, once all is as that list says, or after a while.
+    /// How far the node is with that list, once it is so far, or after a while.
     async fn progress(
         &self,
         version: Option<RosterVersion>,
+        far: Standing,
         patience: Duration,
     ) -> Result<Progress, NotChanged> {
         let (answer, progress) = oneshot::channel();
-        self.inbox.push(Incoming::Progress { version, patience, answer });
+        self.inbox.push(Incoming::Progress { version, far, patience, answer });
         progress.await.map_err(|_| NotChanged::Unknown)
     }
 }
@@ -111,7 +143,7 @@ impl Registry {
             Arrival::Change { change, answer } => {
                 let ticket = Ticket(self.next);
                 self.next += 1;
-                self.asked.insert(ticket, answer);
+                self.asked.extend(answer.map(|answer| (ticket, answer)));
                 RegistrarRequest::Change { ticket, change }
             }
         }

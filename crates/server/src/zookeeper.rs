@@ -18,7 +18,7 @@ use crate::dashboard::Looking;
 use crate::disk::DiskGauge;
 use crate::group::Front;
 use crate::inbox::Door;
-use crate::registry::Enrolment;
+use crate::registry::{Enrolment, Goal};
 
 /// What reaches the group from its clients and administrators.
 pub(crate) enum Arrival {
@@ -118,7 +118,7 @@ impl ZooKeeper {
     fn reconfigure(&self, id: RequestId, wanted: Reconfiguration) {
         let (door, enrolment) = (self.door.clone(), self.enrolment.clone());
         tokio::task::spawn_local(async move {
-            let changed = enrolment.change(change(wanted)).await;
+            let changed = enrolment.change(change(wanted), Goal::InForce).await;
             let outcome = changed.map(|roster| roster.version.0 as i64).map_err(error_code);
             door.push(Arrival::Request(ClientRequest::Reconfigured { id, outcome }));
         });
@@ -214,7 +214,7 @@ pub(crate) const PUBLISHED: &str = "zookeeper";
 /// them.
 pub(crate) fn ensemble(roster: &Roster) -> String {
     let line = |(id, member): (&NodeId, &Member)| {
-        let published = member.published.get(PUBLISHED).cloned();
+        let published = member.published.get(PUBLISHED).map(|text| in_its_role(*id, member, text));
         let role = if member.votes { "participant" } else { "observer" };
         let bare = || {
             let election = election_port(&member.address);
@@ -224,6 +224,14 @@ pub(crate) fn ensemble(roster: &Roster) -> String {
     };
     let lines: Vec<(u64, String)> = roster.members.iter().map(line).collect();
     config_text(lines.iter().map(|(id, value)| (*id, &**value)), roster.version.0)
+}
+
+/// The text of a server with the part that it has by now, whatever it had when it was written.
+fn in_its_role(id: NodeId, member: &Member, text: &str) -> String {
+    match ServerLine::parse(&format!("server.{}={text}", id.0)) {
+        Some(line) => ServerLine { observer: !member.votes, ..line }.value(),
+        None => text.to_string(),
+    }
 }
 
 /// Members have one port for everything, but Java clients refuse a line whose two ports are the same, and Curator then
@@ -295,6 +303,16 @@ mod tests {
     fn the_two_ports_of_a_server_line_differ() {
         let ports = ["10.0.0.1:7400", "[fd00::2]:65535"].map(election_port);
         assert_eq!(ports, [7401, 65534]);
+    }
+
+    /// ZK-18: whoever is promoted is told as a participant.
+    #[test]
+    fn a_server_is_published_in_its_role() {
+        let line = ServerLine::parse("server.4=h4:1:2:observer;c4:3").expect("it reads");
+        let mut members = list(vec![line]);
+        members.entry(NodeId(4)).and_modify(|member| member.votes = true);
+        let text = ensemble(&Roster { version: RosterVersion(1), members });
+        assert_eq!(text, "server.4=h4:1:2:participant;c4:3\nversion=1");
     }
 
     /// ZK-18: what a client wrote of a server is what clients read of it, under the version of the list.

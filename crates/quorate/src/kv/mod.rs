@@ -24,6 +24,16 @@ use crate::failure::{Done, Failure, Kind};
   quorate kv lock backup -- ./backup.sh      one at a time, over all machines
   quorate kv --servers 10.0.0.1:2379,10.0.0.2:2379 status")]
 pub(crate) struct Kv {
+    #[command(flatten)]
+    reach: Reach,
+
+    #[command(subcommand)]
+    act: Act,
+}
+
+/// How servers are reached, and how they are to be shown.
+#[derive(Args)]
+pub(crate) struct Reach {
     /// Servers, tried in this order
     #[arg(
         long,
@@ -44,10 +54,7 @@ pub(crate) struct Kv {
 
     /// Print JSON
     #[arg(long, global = true)]
-    json: bool,
-
-    #[command(subcommand)]
-    act: Act,
+    pub(crate) json: bool,
 }
 
 #[derive(Subcommand)]
@@ -223,13 +230,23 @@ enum Lease {
 
 impl Kv {
     pub(crate) fn run(self) -> Result<Done, Failure> {
+        let (servers, json) = (self.reach.servers.clone(), self.reach.json);
+        self.reach.with_client(async move |client| self.act.run(&client, &servers, json).await)
+    }
+}
+
+impl Reach {
+    /// Runs this with a client.
+    pub(crate) fn with_client(
+        &self,
+        act: impl AsyncFnOnce(Client) -> Result<Done, Failure>,
+    ) -> Result<Done, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let failed = |error: std::io::Error| {
             Failure::new(Kind::Data, "start", error, "look at the limits of open files")
         };
         runtime.map_err(failed)?.block_on(async {
-            let client = Client::new(&self.servers, self.options()?).map_err(failed)?;
-            self.act.run(&client, &self.servers, self.json).await
+            act(Client::new(&self.servers, self.options()?).map_err(failed)?).await
         })
     }
 

@@ -1,4 +1,4 @@
-//! What the API tells of the cluster, its members, and how they are.
+//! What the API tells of this member and how it is, and how it hands over leadership.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,12 +14,14 @@ use quorate_raft::TransferOutcome;
 use tokio::sync::oneshot;
 
 use super::ETCD_VERSION;
+use super::cluster::Schemes;
 use super::listen::Api;
 use crate::admin::{GroupStatus, NodeStatus};
 use crate::calls;
 use crate::config::ServeConfig;
 use crate::data_dir::DataDir;
 use crate::inbox::{Inbox, Incoming};
+use crate::registry::Enrolment;
 
 /// How long another member may take until it leads.
 const LEAD_PATIENCE: Duration = Duration::from_secs(5);
@@ -30,7 +32,9 @@ pub(crate) struct About {
     pub(super) inbox: Inbox,
     pub(super) cluster_id: u64,
     pub(super) node: NodeId,
-    pub(super) members: Vec<pb::Member>,
+    /// The members, and the way to change them.
+    pub(super) enrolment: Enrolment,
+    pub(super) schemes: Schemes,
     pub(super) request_bytes_max: usize,
     pub(super) quota_bytes: u64,
     /// Host names under which a web page may ask.
@@ -40,12 +44,23 @@ pub(crate) struct About {
 }
 
 impl About {
-    pub(crate) fn new(config: &ServeConfig, data_dir: &DataDir, inbox: Inbox) -> Self {
+    pub(crate) fn new(
+        config: &ServeConfig,
+        data_dir: &DataDir,
+        inbox: Inbox,
+        enrolment: Enrolment,
+    ) -> Self {
+        let scheme = |tls| if tls { "https" } else { "http" };
+        let schemes = Schemes {
+            peer: scheme(config.member_tls.is_some()),
+            client: scheme(config.etcd_tls.is_some() && !config.etcd_also_plain),
+        };
         Self {
             inbox,
             cluster_id: data_dir.identity().cluster.0,
             node: NodeId(config.node),
-            members: members(config),
+            enrolment,
+            schemes,
             request_bytes_max: config.kv_request_bytes_max,
             quota_bytes: config.kv_quota_bytes,
             names: config.admin_names.clone(),
@@ -53,29 +68,10 @@ impl About {
         }
     }
 
-    fn header(&self, term: u64, revision: i64) -> Option<pb::ResponseHeader> {
+    pub(super) fn header(&self, term: u64, revision: i64) -> Option<pb::ResponseHeader> {
         let (cluster_id, member_id) = (self.cluster_id, self.node.0);
         Some(pb::ResponseHeader { cluster_id, member_id, revision, raft_term: term })
     }
-}
-
-/// The members as they are configured.
-fn members(config: &ServeConfig) -> Vec<pb::Member> {
-    let scheme = |tls| if tls { "https" } else { "http" };
-    let peer_scheme = scheme(config.member_tls.is_some());
-    let client_scheme = scheme(config.etcd_tls.is_some() && !config.etcd_also_plain);
-    let member = |member: &crate::config::MemberAddress| pb::Member {
-        id: member.id,
-        name: format!("n{}", member.id),
-        peer_ur_ls: vec![format!("{peer_scheme}://{}", member.member)],
-        client_ur_ls: member
-            .etcd
-            .iter()
-            .map(|address| format!("{client_scheme}://{address}"))
-            .collect(),
-        is_learner: false,
-    };
-    config.members.iter().map(member).collect()
 }
 
 impl Api {
@@ -118,35 +114,6 @@ impl Api {
     ) -> Result<pb::DefragmentResponse, Status> {
         self.check_admin(context).await?;
         Ok(pb::DefragmentResponse::default())
-    }
-
-    pub(super) async fn member_list(
-        &self,
-        context: &Context,
-        request: pb::MemberListRequest,
-    ) -> Result<pb::MemberListResponse, Status> {
-        if request.linearizable {
-            // Whoever asks for that wants to know that this member is not cut off.
-            self.desk.call(context, Request::Range(probe())).await?;
-        }
-        let (_, group) = self.node_status().await?;
-        let header = self.about.header(group.term, 0);
-        Ok(pb::MemberListResponse { header, members: self.about.members.clone() })
-    }
-
-    /// The members are those of the node, for all its services, and do not change through this API: what is asked of one that
-    /// is not there is told so, the rest is not supported.
-    pub(super) async fn refuse_change(
-        &self,
-        context: &Context,
-        member: Option<u64>,
-    ) -> Result<Vec<u8>, Status> {
-        self.check_admin(context).await?;
-        let is_one = |id: u64| self.about.members.iter().any(|member| member.id == id);
-        match member {
-            Some(id) if !is_one(id) => Err(Refusal::MemberNotFound.into()),
-            _ => Err(Refusal::NotSupported.into()),
-        }
     }
 
     /// Whether the caller may administer.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  socket ─ listen ─┬─ grpc ──────────┬─ unary ─┬─ locks ─┬─ desk ══ front ─ replica
-//!                   └─ pages ─ gateway┘         └─ about  │
+//!                   └─ pages ─ gateway┘         └─ about, cluster
 //!                              streams ───────────────────┘
 //! ```
 //!
@@ -19,7 +19,8 @@
 //! | `streams`, `snapshots` | watches, keep-alives; the state as a file |
 //! | `ranges` | large ranges, piece by piece |
 //! | `locks`, `turns` | the server's locks and elections; whose turn it is |
-//! | `about` | what the API tells of the cluster and its members |
+//! | `about` | what the API tells of this member; handing over leadership |
+//! | `cluster` | the members, and changes of them |
 //! | `pages` | `/health`, `/version`, `/metrics` |
 //! | `passwords` | hashed and compared beside the loop |
 //!
@@ -28,6 +29,7 @@
 mod about;
 mod authority;
 mod body;
+mod cluster;
 mod desk;
 mod front;
 mod gateway;
@@ -44,6 +46,7 @@ mod turns;
 mod unary;
 
 pub(crate) use about::About;
+pub(crate) use cluster::PUBLISHED;
 pub(crate) use desk::Desk;
 pub(crate) use front::Etcd;
 pub(crate) use listen::{Api, Security, accept};

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 use quorate_etcd::grpc::{Status, decode};
-use quorate_etcd::messages::{etcdserverpb as pb, health};
+use quorate_etcd::messages::health;
 use quorate_etcd::methods::{decode_request, encode_response};
 use quorate_etcd::server::{Context, Request, Response};
 use quorate_etcd::{ClientId, Code};
@@ -72,18 +72,17 @@ impl Api {
             "/etcdserverpb.Cluster/MemberList" => {
                 self.member_list(context, decode(message)?).await?.encode_to_vec()
             }
-            "/etcdserverpb.Cluster/MemberAdd" => self.refuse_change(context, None).await?,
+            "/etcdserverpb.Cluster/MemberAdd" => {
+                self.member_add(context, decode(message)?).await?.encode_to_vec()
+            }
             "/etcdserverpb.Cluster/MemberRemove" => {
-                let pb::MemberRemoveRequest { id } = decode(message)?;
-                self.refuse_change(context, Some(id)).await?
+                self.member_remove(context, decode(message)?).await?.encode_to_vec()
             }
             "/etcdserverpb.Cluster/MemberUpdate" => {
-                let pb::MemberUpdateRequest { id, .. } = decode(message)?;
-                self.refuse_change(context, Some(id)).await?
+                self.member_update(context, decode(message)?).await?.encode_to_vec()
             }
             "/etcdserverpb.Cluster/MemberPromote" => {
-                let pb::MemberPromoteRequest { id } = decode(message)?;
-                self.refuse_change(context, Some(id)).await?
+                self.member_promote(context, decode(message)?).await?.encode_to_vec()
             }
             "/grpc.health.v1.Health/Check" => {
                 let health::HealthCheckRequest { service } = decode(message)?;

@@ -162,6 +162,13 @@ impl Members {
         self.ways.borrow().iter().map(|(to, way)| (*to, way.address.clone())).collect()
     }
 
+    /// Those to whom there is a connection.
+    pub(crate) fn connected(&self) -> BTreeSet<NodeId> {
+        let ways = self.ways.borrow();
+        let open = ways.iter().filter(|(_, way)| way.outbox.borrow().is_some());
+        open.map(|(to, _)| *to).collect()
+    }
+
     /// Adds a message to the batch for a member; it is lost if there is no connection.
     pub(crate) fn push(&self, to: NodeId, group: GroupId, message: &impl Wire) {
         let ways = self.ways.borrow();
