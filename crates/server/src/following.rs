@@ -118,6 +118,10 @@ impl Following {
         if !roster.members.contains_key(&self.node) {
             tracing::warn!("this node does not belong to the cluster any more; stop it");
         }
+        // Who left and was added again at once may have begun another life.
+        let joining = |id: &&NodeId| !self.roster.members.contains_key(id);
+        let joining: Vec<NodeId> = roster.members.keys().filter(joining).copied().collect();
+        self.forget(&joining);
         (self.roster, self.taken_at) = (roster, now);
         (self.standing, self.quiet_s) = (Standing::Unsettled, 0);
         self.step_at = Some(Time::ZERO);
@@ -235,7 +239,12 @@ impl Following {
         }
         self.known.set(addresses.keys().copied());
         members.dial(addresses);
-        if let Err(error) = self.data_dir.forget_peers(&gone) {
+        self.forget(&gone);
+    }
+
+    /// Forgets which life of these was met.
+    fn forget(&self, members: &[NodeId]) {
+        if let Err(error) = self.data_dir.forget_peers(members) {
             tracing::warn!(%error, "cannot forget members that left");
         }
     }

@@ -223,9 +223,13 @@ impl Api {
             self.desk.call(context, Request::Range(probe())).await?;
         }
         let header = self.cluster_header().await?;
+        Ok(pb::MemberListResponse { header, members: self.members().await? })
+    }
+
+    /// The members as this one knows them.
+    pub(super) async fn members(&self) -> Result<Vec<pb::Member>, Status> {
         let now = self.about.enrolment.now().await.map_err(|_| Refusal::Stopped)?;
-        let members = self.about.schemes.members(&now.roster);
-        Ok(pb::MemberListResponse { header, members })
+        Ok(self.about.schemes.members(&now.roster))
     }
 
     pub(super) async fn member_add(

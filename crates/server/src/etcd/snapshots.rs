@@ -45,7 +45,7 @@ async fn send_until(api: &Api, context: &Context, out: &Sender) -> Result<(), St
     api.check_admin(context).await?;
     let _place = api.snapshots.acquire().await;
     let (taken, last) = take(api).await?;
-    let origin = Origin { applied: last, members: members(&api.about.members) };
+    let origin = Origin { applied: last, members: members(&api.members().await?) };
     let log = api.about.log.clone();
     let made = tokio::task::spawn_blocking(move || make(taken, &origin, &log));
     let made = made.await.map_err(io::Error::other).and_then(|made| made);
