@@ -136,8 +136,8 @@ class Comparison:
         return None
 
     def follow_closing(self, theirs, ours):
-        """A server may end a connection whenever it wants, and servers of an ensemble of 3.8 do, now and then: then ours ends too, and
-        what the session was told in that moment is left out."""
+        """An ensemble of 3.8 now and then never answers one session (a sync, or a write after a change of quotas): its connection ends
+        after ten seconds. Ours ends too then, and what the session was told in that moment is left out."""
         for number in range(SESSIONS):
             if "closed" in theirs[number] and "closed" not in ours[number]:
                 self.sides[1].reattach(number)

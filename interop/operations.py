@@ -198,7 +198,7 @@ class Operations:
     def reconfig(self, session):
         """None that changes anything: what is refused, and why."""
         joining, leaving, servers, version = self.rng.choice([
-            (None, None, None, -1), ("nonsense", None, None, -1), ("server.9=nonsense", None, None, -1),
+            ("nonsense", None, None, -1), ("server.9=nonsense", None, None, -1),
             (None, "1", None, 1 << 40), ("server.9=127.0.0.1:1:2:observer;127.0.0.1:3", None, None, 1 << 40),
             (None, None, "nonsense", -1), (None, "1", "server.9=127.0.0.1:1:2:participant;127.0.0.1:3", 1 << 40)])
         record = zk.text(joining) + zk.text(leaving) + zk.text(servers) + zk.long(version)

@@ -138,6 +138,8 @@ class Connection:
         self.send(integer(0) + long(last_zxid) + integer(timeout_ms) + long(session) + buffer(password) + flag(False))
         reply = Reader(self.packet())
         _, self.timeout_ms, self.session, self.password = reply.integer(), reply.integer(), reply.long(), reply.buffer()
+        # Well below the session's timeout: who is not answered goes on with another connection.
+        self.socket.settimeout(10)
 
     def send(self, packet):
         try:
