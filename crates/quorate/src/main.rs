@@ -80,7 +80,7 @@ enum Verb {
     Doctor(doctor::Doctor),
     /// Read and change znodes, on any server that speaks ZooKeeper's protocol
     Zk(zk::Zk),
-    /// Read and change keys, on any server that speaks etcd's API
+    /// Read and change keys; each change takes effect once
     Kv(kv::Kv),
     /// Make an authority for development, and certificates for nodes and clients
     Certs(certs::Certs),

@@ -14,7 +14,7 @@ use quorate_client::kv::{Kv as Client, KvError, Options};
 
 use crate::failure::{Done, Failure, Kind};
 
-/// Read and change keys, on any server that speaks etcd's API
+/// Read and change keys; each change takes effect once
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate kv put greeting hello
