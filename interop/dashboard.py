@@ -3,7 +3,7 @@
     dashboard.py --quorate target/release/quorate [--within-s 2]
 
 Pages render at desktop and phone width without a console error; what clients put into znodes stays text; a killed leader shows
-in time; a page whose node dies finds it again; an open page costs little; a simulated run is played.
+in time; a page whose node dies finds it again; an open page costs little; members that come and go show; a simulated run is played.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from kazoo.security import make_digest_acl
 
 from browser import Browser
 from cluster import QuorateCluster, Record, wait_until
+from reconfigure import MEMBER, Growing
 
 PAGES = {
     "cluster": "document.querySelectorAll('#picture circle.body').length === 3 && document.querySelector('#picture .crown')",
@@ -198,9 +199,10 @@ class Dashboard:
 
     def player(self, quorate):
         with tempfile.TemporaryDirectory() as directory:
-            trace, html = os.path.join(directory, "storm.jsonl"), os.path.join(directory, "storm.html")
-            for command in (["sim", "raft", "--seed", "5", "--trace", trace], ["trace", trace, "--html", html]):
+            trace, html, again = [os.path.join(directory, name) for name in ("storm.jsonl", "storm.html", "again.html")]
+            for command in (["sim", "raft", "--seed", "5", "--trace", trace, "--html", html], ["trace", trace, "--html", again]):
                 subprocess.run([quorate] + command, check=True, capture_output=True, timeout=120)
+            assert os.path.getsize(again) > os.path.getsize(trace)
             with self.browser.page() as alone:
                 alone.go("file://" + html)
                 self.play(alone)
@@ -228,6 +230,27 @@ class Dashboard:
         assert page.run("document.documentElement.scrollWidth - innerWidth") <= 0, "too wide"
         assert not page.problems, page.problems
         return page.run("document.getElementById('summary').textContent")
+
+
+def members_come_and_go(quorate):
+    """One is added, which has not started; it starts; it is removed. The page and `quorate status` say so."""
+    with Growing(quorate, 4) as cluster, Browser() as browser, browser.page() as page:
+        page.go("http://%s/" % cluster.members()[1]["admin"])
+        roles = "[...document.querySelectorAll('#picture .role')].map((e) => e.textContent).join(' ')"
+        page.wait("three members", "%s.split(' ').sort().join(' ') === 'follower follower leader'" % roles)
+        cluster.member("add", cluster.address(MEMBER, 4))
+        page.wait("the new one, which has not started", "%s.includes('not started')" % roles)
+        assert not cluster.status()[4]["alive"], "status does not know that it has not started"
+        cluster.join(4)
+        page.wait("the new one following", "%s.split(' ').filter((role) => role === 'follower').length === 3" % roles, 40)
+        wait_until("status knows it", lambda: cluster.status()[4]["alive"])
+        cluster.member("remove", "4")
+        page.wait("it is gone", "document.querySelectorAll('#picture circle.body').length === 3", 40)
+        wait_until("status knows that it was removed", lambda: cluster.status().get(4, {"removed": True})["removed"])
+        cluster.stop(4)
+        wait_until("status shows three", lambda: sorted(cluster.status()) == [1, 2, 3])
+        # A node that is not there makes no error in the console: only this page's own node is asked.
+        assert not page.problems, page.problems
 
 
 def put(address, key, value):
@@ -281,6 +304,7 @@ def main():
         for client in clients:
             client.stop()
             client.close()
+    record.case("members that come and go show", members_come_and_go, args.quorate)
     return record.close()
 
 

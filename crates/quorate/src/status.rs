@@ -1,5 +1,7 @@
 //! `quorate status`: how each node is.
 
+mod listed;
+
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
@@ -39,6 +41,8 @@ struct Row {
     id: Option<u64>,
     admin: Option<SocketAddr>,
     status: Option<NodeStatus>,
+    /// It does not belong to the cluster any more.
+    removed: bool,
 }
 
 impl Status {
@@ -49,9 +53,10 @@ impl Status {
         } else {
             tell(&as_table(&rows));
         }
+        let members = rows.iter().filter(|row| !row.removed);
         let serving =
-            rows.iter().filter(|row| row.status.as_ref().is_some_and(|s| s.serving)).count();
-        Ok(if serving > rows.len() / 2 { Done::Yes } else { Done::No })
+            members.clone().filter(|row| row.status.as_ref().is_some_and(|s| s.serving)).count();
+        Ok(if serving > members.count() / 2 { Done::Yes } else { Done::No })
     }
 
     fn rows(&self) -> Result<Vec<Row>, Failure> {
@@ -69,9 +74,10 @@ impl Status {
         };
         let ask = |(id, admin): (Option<u64>, SocketAddr)| {
             let status = ask_status(admin).ok();
-            Row { id: status.as_ref().map(|s| s.id).or(id), admin: Some(admin), status }
+            let id = status.as_ref().map(|s| s.id).or(id);
+            Row { id, admin: Some(admin), status, removed: false }
         };
-        Ok(addresses.into_iter().map(ask).collect())
+        Ok(listed::complete(addresses.into_iter().map(ask).collect()))
     }
 }
 
@@ -83,10 +89,11 @@ fn rows_via(server: &str) -> Result<Vec<Row>, Failure> {
     })?;
     let silent = cluster.unreachable.into_iter();
     let mut rows: Vec<Row> =
-        silent.map(|id| Row { id: Some(id), admin: None, status: None }).collect();
+        silent.map(|id| Row { id: Some(id), admin: None, status: None, removed: false }).collect();
     rows.extend(cluster.nodes.into_iter().map(|node| Row {
         id: Some(node.id),
         admin: None,
+        removed: !cluster.members.contains_key(&node.id),
         status: Some(node),
     }));
     rows.sort_by_key(|row| row.id);
@@ -115,6 +122,7 @@ fn as_json(rows: &[Row]) -> Value {
                     node.insert("applied".into(), json!(group.applied));
                     node.insert("leader".into(), json!(group.leader));
                     node.insert("alive".into(), json!(true));
+                    node.insert("removed".into(), json!(row.removed));
                 }
                 node
             }
@@ -169,6 +177,9 @@ fn as_table(rows: &[Row]) -> String {
     if rows.iter().any(|row| row.status.as_ref().is_some_and(|status| !status.serving)) {
         text += "\n* not serving: it has not caught up with a leader since it started";
     }
+    text.extend(rows.iter().filter(|row| row.removed).filter_map(|row| {
+        Some(format!("\nn{} does not belong to the cluster any more; stop it", row.id?))
+    }));
     text + &what_is_missing(rows)
 }
 
@@ -216,6 +227,7 @@ mod tests {
         let status = |id, room| Row {
             id: Some(id),
             admin: None,
+            removed: false,
             status: Some(NodeStatus {
                 id,
                 room,

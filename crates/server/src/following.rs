@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 
 use crate::config::MemberAddress;
 use crate::data_dir::DataDir;
-use crate::etcd;
 use crate::inbox::Door;
 use crate::members::{Known, Members};
 use crate::registry::{Arrival, Progress};
+use crate::zookeeper;
 
 /// While something is left to do, the list is confirmed this often, and each leader takes a step.
 const STEP: Duration = Duration::from_millis(50);
@@ -89,7 +89,8 @@ impl Following {
     /// The members of the list that this node begins with are dialled.
     pub(crate) fn begin(&self, members: &Members) {
         let addresses = self.addresses();
-        self.known.set(addresses.keys().copied());
+        self.known.list(&self.roster);
+        self.known.let_in(addresses.keys().copied());
         members.dial(addresses);
     }
 
@@ -108,6 +109,7 @@ impl Following {
         if roster.version == self.roster.version {
             // A little more is known of a member.
             self.roster = roster;
+            self.known.list(&self.roster);
             return;
         }
         tracing::info!(
@@ -127,7 +129,8 @@ impl Following {
         self.step_at = Some(Time::ZERO);
         let mut addresses = members.addresses();
         addresses.extend(self.addresses());
-        self.known.set(addresses.keys().copied());
+        self.known.list(&self.roster);
+        self.known.let_in(addresses.keys().copied());
         members.dial(addresses);
     }
 
@@ -206,14 +209,15 @@ impl Following {
         let lacks = |(service, text): &(&String, &String)| match known.published.get(*service) {
             None => true,
             // What ZooKeeper's clients wrote of a server stays as they wrote it.
-            Some(known) => known != *text && *service == etcd::PUBLISHED,
+            Some(known) => known != *text && *service != zookeeper::PUBLISHED,
         };
         let published: BTreeMap<String, String> =
             self.own.iter().filter(lacks).map(|(at, text)| (at.clone(), text.clone())).collect();
         if published.is_empty() || self.roster.version == RosterVersion(0) {
             return;
         }
-        let another = published.keys().any(|service| service != etcd::PUBLISHED);
+        // The list has a version of its own for ZooKeeper's clients, who read what it says of them.
+        let another = published.contains_key(zookeeper::PUBLISHED);
         let edit = Edit::Publish { member: self.node, published, another };
         let change = Change { from: Some(self.roster.version), edit };
         self.registry.push(Arrival::Change { change, answer: None });
@@ -237,7 +241,7 @@ impl Following {
         if !addresses.contains_key(&self.node) {
             addresses.clear();
         }
-        self.known.set(addresses.keys().copied());
+        self.known.let_in(addresses.keys().copied());
         members.dial(addresses);
         self.forget(&gone);
     }

@@ -320,6 +320,7 @@ impl Host {
             pid: std::process::id(),
             unix_ms: unix_ms(),
             uptime_ms: self.start.elapsed().as_millis() as u64,
+            roster_version: self.following.roster().version.0,
             cpu_ms: cpu_ms(),
             resident_bytes: resident_bytes(),
             syncs_us: gauge.syncs().counts().collect(),

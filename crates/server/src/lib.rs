@@ -51,7 +51,7 @@ mod service;
 mod tls;
 mod zookeeper;
 
-pub use admin::{ClusterStatus, GroupStatus, KvStatus, NodeStatus, RoomName};
+pub use admin::{ClusterStatus, GroupStatus, KvStatus, MemberListed, NodeStatus, RoomName};
 pub use config::zoo_cfg::ZooCfg;
 pub use config::{ConfigError, MemberAddress, ServeConfig};
 pub use dashboard::player_page;

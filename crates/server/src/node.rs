@@ -175,12 +175,7 @@ async fn run(
     tokio::task::spawn_local(acceptor.accept(member_listener));
     let administrators = Administrators::start(others, door.clone(), log);
     let names = config.admin_names.clone();
-    let doors = AdminDoors {
-        names,
-        data: config.dashboard_data,
-        node: config.node,
-        members: config.members.iter().map(|m| (m.id, m.admin.to_string())).collect(),
-    };
+    let doors = AdminDoors { names, data: config.dashboard_data, node: config.node };
     tokio::task::spawn_local(administrators.clone().serve(admin_listener, doors));
     if let Some(listener) = metrics_listener {
         tokio::task::spawn_local(administrators.serve_metrics(listener));

@@ -1,8 +1,11 @@
 //! What an administrator asks of one node about the whole cluster: it asks the others in turn.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use quorate_contracts::{GroupId, NodeId};
+use quorate_roster::Member;
 use quorate_rpc::{Failure, Outcome};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -26,7 +29,42 @@ pub struct ClusterStatus {
     pub unreachable: Vec<u64>,
     /// How long the questions and their answers took, in microseconds, by member.
     #[serde(default)]
-    pub round_trips_us: std::collections::BTreeMap<u64, u64>,
+    pub round_trips_us: BTreeMap<u64, u64>,
+    /// Who belongs to the cluster, as the node knows that was asked: this list is what changes of members change.
+    #[serde(default)]
+    pub members: BTreeMap<u64, MemberListed>,
+}
+
+/// A member, as the list has it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemberListed {
+    /// Where the other members find it: `host:port`.
+    pub address: String,
+    /// Whether it is to vote.
+    pub votes: bool,
+    /// Where it answers administrators; `None` until it has started once.
+    pub admin: Option<String>,
+}
+
+impl From<&Member> for MemberListed {
+    fn from(member: &Member) -> Self {
+        let admin = member.published.get(super::PUBLISHED);
+        Self {
+            address: member.address.clone(),
+            votes: member.votes,
+            admin: admin.map(|admin| reachable(admin, &member.address)),
+        }
+    }
+}
+
+/// Where others find what a member listens at: one that listens everywhere is found at the host that the members know.
+fn reachable(listens: &str, member: &str) -> String {
+    let everywhere = listens.parse().ok().filter(|at: &SocketAddr| at.ip().is_unspecified());
+    match (everywhere, member.rsplit_once(':')) {
+        (Some(at), Some((host, _))) => format!("{host}:{}", at.port()),
+        _ => listens.to_string(),
+    }
 }
 
 /// This node's way to the others.
@@ -41,15 +79,15 @@ pub(crate) struct Others {
 impl Others {
     /// Asks every member how it is, all at once.
     pub(super) async fn cluster(&self) -> ClusterStatus {
-        let began = std::time::Instant::now();
-        let asked: Vec<_> = self
+        let (began, roster) = (std::time::Instant::now(), self.members.roster());
+        let asked: Vec<_> = roster
             .members
-            .all()
-            .into_iter()
-            .filter(|member| *member != self.own)
-            .map(|member| (member, self.ask(member, Ask::Status, STATUS_PATIENCE)))
+            .keys()
+            .filter(|member| **member != self.own)
+            .map(|member| (*member, self.ask(*member, Ask::Status, STATUS_PATIENCE)))
             .collect();
-        let mut cluster = ClusterStatus::default();
+        let listed = roster.members.iter().map(|(id, member)| (id.0, member.into()));
+        let mut cluster = ClusterStatus { members: listed.collect(), ..ClusterStatus::default() };
         cluster.nodes.extend(calls::status(&self.inbox).await);
         for (member, answer) in asked {
             let status = answer.await.ok().and_then(Result::ok);
@@ -104,5 +142,34 @@ fn explain(member: NodeId, failure: Failure) -> String {
         Failure::TimedOut => format!("{member} did not answer in time: it may have happened"),
         Failure::Restarted => format!("{member} restarted meanwhile: it may have happened"),
         Failure::Failed(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is shown of a member is what the list of members says, and leads there from another host.
+    #[test]
+    fn a_member_is_shown_as_the_list_has_it() {
+        for (published, shown) in [
+            (None, None),
+            (Some("127.0.0.1:8080"), Some("127.0.0.1:8080")),
+            (Some("0.0.0.0:8080"), Some("n4.example:8080")),
+            (Some("[::]:8080"), Some("n4.example:8080")),
+        ] {
+            let published = published.map(|at| (super::super::PUBLISHED.into(), at.to_string()));
+            let member = Member {
+                votes: false,
+                address: "n4.example:7400".to_string(),
+                published: published.into_iter().collect(),
+            };
+            let listed = MemberListed {
+                address: "n4.example:7400".to_string(),
+                votes: false,
+                admin: shown.map(str::to_string),
+            };
+            assert_eq!(MemberListed::from(&member), listed);
+        }
     }
 }

@@ -38,10 +38,13 @@ use tokio::sync::{mpsc, oneshot};
 use crate::dashboard::{self, Look, Looking};
 use crate::inbox::{Door, Incoming};
 use crate::zookeeper::Arrival;
-pub use asking::ClusterStatus;
 pub(crate) use asking::Others;
+pub use asking::{ClusterStatus, MemberListed};
 pub(crate) use backup::Backups;
 pub use status::{GroupStatus, KvStatus, NodeStatus, RoomName};
+
+/// What is published of a member for administrators stands under this name.
+pub(crate) const PUBLISHED: &str = "admin";
 
 /// Questions that may wait for the loop.
 const QUESTIONS_MAX: usize = 64;
@@ -182,8 +185,6 @@ pub(crate) struct AdminDoors {
     pub(crate) data: bool,
     /// This node.
     pub(crate) node: u64,
-    /// Where the members answer administrators, as the configuration has it.
-    pub(crate) members: std::collections::BTreeMap<u64, String>,
 }
 
 fn router(administrators: Administrators, doors: AdminDoors, is_local: bool) -> Router {

@@ -48,6 +48,8 @@ pub struct NodeStatus {
     pub unix_ms: u64,
     /// Milliseconds since its start.
     pub uptime_ms: u64,
+    /// Which list of members it knows: each change makes a higher one, 0 is that of the configuration.
+    pub roster_version: u64,
     /// Milliseconds for which its threads had a processor.
     pub cpu_ms: u64,
     /// How long its fdatasyncs took since the start: a bucket's end in microseconds, and how many fell into it.

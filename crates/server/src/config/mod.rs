@@ -15,6 +15,7 @@ use quorate_zk::server::OpenWords;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::admin;
 use crate::etcd;
 use crate::tls::{ClientTls, MemberTls, TlsError};
 use crate::zookeeper::{PUBLISHED, election_port};
@@ -159,13 +160,14 @@ pub struct MemberAddress {
 
 impl From<&MemberAddress> for Member {
     fn from(address: &MemberAddress) -> Self {
-        let MemberAddress { member, zookeeper, etcd: clients, observer, .. } = address;
+        let MemberAddress { member, zookeeper, etcd: clients, admin, observer, .. } = address;
         let (role, election) =
             (if *observer { "observer" } else { "participant" }, election_port(member));
         let line = format!("{member}:{election}:{role};{zookeeper}");
         let clients = clients.map_or(String::new(), |address| address.to_string());
-        let published = [(PUBLISHED, line), (etcd::PUBLISHED, clients)]
-            .map(|(at, text)| (at.to_string(), text));
+        let published =
+            [(PUBLISHED, line), (etcd::PUBLISHED, clients), (admin::PUBLISHED, admin.to_string())]
+                .map(|(at, text)| (at.to_string(), text));
         let published = BTreeMap::from(published);
         Self { votes: !observer, address: member.clone(), published }
     }

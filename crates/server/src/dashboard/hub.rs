@@ -1,7 +1,6 @@
 //! The stream behind the open pages: one task asks the cluster how it is, about every second while somebody looks and
 //! never else, and every page is sent the same bytes. A page that reads slowly misses some; none of them waits for another.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,27 +31,20 @@ struct News<'a> {
     cluster: &'a ClusterStatus,
     /// The node that tells it.
     by: u64,
-    /// Where each member's own dashboard is, as this node's configuration has it.
-    admins: &'a BTreeMap<u64, String>,
 }
 
 /// Where the open pages get their news.
 pub(super) struct Hub {
     latest: watch::Sender<Bytes>,
     by: u64,
-    admins: BTreeMap<u64, String>,
     opened: Notify,
 }
 
 impl Hub {
     /// A hub, and its task, which ends with the node.
-    pub(super) fn start(
-        administrators: Administrators,
-        by: u64,
-        admins: BTreeMap<u64, String>,
-    ) -> Arc<Self> {
+    pub(super) fn start(administrators: Administrators, by: u64) -> Arc<Self> {
         let (latest, opened) = (watch::Sender::new(Bytes::new()), Notify::new());
-        let hub = Arc::new(Self { latest, by, admins, opened });
+        let hub = Arc::new(Self { latest, by, opened });
         tokio::spawn(hub.clone().run(administrators));
         hub
     }
@@ -64,7 +56,7 @@ impl Hub {
             }
             let next = tokio::time::Instant::now() + INTERVAL;
             if let Ok(cluster) = administrators.cluster().await {
-                let news = News { cluster: &cluster, by: self.by, admins: &self.admins };
+                let news = News { cluster: &cluster, by: self.by };
                 let json = serde_json::to_string(&news).unwrap_or_default();
                 self.latest.send_replace(format!("data: {json}\n\n").into());
             }

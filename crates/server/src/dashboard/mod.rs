@@ -6,7 +6,7 @@
 //! | `/`, `/dashboard` | the dashboard |
 //! | `/dashboard/player` | the player of traces (`docs/trace.md`), for files of the visitor's own machine |
 //! | `/dashboard/FILE` | what these pages are made of (`assets`) |
-//! | `/dashboard/stream` | server-sent events: [`ClusterStatus`](crate::ClusterStatus), who tells it, and where the members are (`hub`) |
+//! | `/dashboard/stream` | server-sent events: [`ClusterStatus`](crate::ClusterStatus), and who tells it (`hub`) |
 //! | `/dashboard/znodes/PATH` | JSON: a znode and its children (`look`) |
 //! | `/dashboard/keys/REVISION/PREFIX`, `/dashboard/key/REVISION/KEY` | JSON: keys, a key with its value, leases (`keys`); revision 0 is the newest |
 //! | `/dashboard/clients` | JSON: sessions, and the clients of this node (`look`) |
@@ -46,7 +46,7 @@ struct Dashboard {
 
 /// The routes of the dashboard.
 pub(crate) fn router(administrators: Administrators, doors: &AdminDoors) -> Router {
-    let hub = Hub::start(administrators.clone(), doors.node, doors.members.clone());
+    let hub = Hub::start(administrators.clone(), doors.node);
     let data = doors.data;
     Router::new()
         .route("/", get(async || assets::give("index.html")))

@@ -254,7 +254,7 @@ mod tests {
                 async |stream| {
                     let channel = Channel::plain(stream);
                     let known = Known::default();
-                    known.set([NodeId(1), NodeId(2)]);
+                    known.let_in([NodeId(1), NodeId(2)]);
                     hear(&channel, &self.data_dir, &known, own.as_ref()).await
                 },
                 async |stream| {

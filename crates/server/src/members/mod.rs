@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use quorate_contracts::{GroupId, NodeId, Random, Wire, WireWriter};
+use quorate_roster::Roster;
 use quorate_storage::Identity;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
@@ -71,21 +72,31 @@ impl Trust {
     }
 }
 
-/// Who is let in: the members, as this node knows them by now.
+/// The members, as this node knows them by now.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Known(Rc<RefCell<BTreeSet<NodeId>>>);
+pub(crate) struct Known {
+    let_in: Rc<RefCell<BTreeSet<NodeId>>>,
+    roster: Rc<RefCell<Roster>>,
+}
 
 impl Known {
-    pub(crate) fn set(&self, members: impl IntoIterator<Item = NodeId>) {
-        *self.0.borrow_mut() = members.into_iter().collect();
+    /// These are let in, and nobody else: the members, and for a while those who left.
+    pub(crate) fn let_in(&self, members: impl IntoIterator<Item = NodeId>) {
+        *self.let_in.borrow_mut() = members.into_iter().collect();
     }
 
     pub(crate) fn contains(&self, node: NodeId) -> bool {
-        self.0.borrow().contains(&node)
+        self.let_in.borrow().contains(&node)
     }
 
-    pub(crate) fn all(&self) -> Vec<NodeId> {
-        self.0.borrow().iter().copied().collect()
+    /// This is the list of them.
+    pub(crate) fn list(&self, roster: &Roster) {
+        self.roster.borrow_mut().clone_from(roster);
+    }
+
+    /// The list of them.
+    pub(crate) fn roster(&self) -> Roster {
+        self.roster.borrow().clone()
     }
 }
 

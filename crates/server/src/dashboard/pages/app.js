@@ -57,8 +57,8 @@ function watch() {
   if (silent < SILENCE_MS && !gone) return;
   const trouble = byId("trouble");
   const here = latest ? `n${latest.by}` : "The node";
-  const others = Object.entries(latest?.admins ?? {}).filter(([id]) => Number(id) !== latest.by);
-  const links = others.flatMap(([id, address]) => [" ", make("a", { href: `http://${address}/`, text: `n${id}` })]);
+  const others = Object.entries(latest?.members ?? {}).filter(([id, { admin }]) => admin && Number(id) !== latest.by);
+  const links = others.flatMap(([id, { admin }]) => [" ", make("a", { href: `http://${admin}/`, text: `n${id}` })]);
   trouble.replaceChildren(
     `${here} does not answer; asking again. What you see is ${Math.round(silent / 1000)} s old.`,
     ...(links.length ? [" The same page at", ...links] : []),

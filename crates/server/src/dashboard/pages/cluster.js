@@ -113,7 +113,7 @@ function drawMember(member, leader, { x, y }) {
   const body = draw("g", { class: `${kind} ${group ? termClass(group.term) : ""}`, transform: `translate(${x} ${y})` },
     draw("circle", { class: "body", r: kind === "learner" ? MEMBER - 8 : MEMBER }),
     draw("text", { class: "name", y: -6, text: `n${member.id}` }),
-    draw("text", { class: "role", y: 12, text: group ? group.role : "no answer" }),
+    draw("text", { class: "role", y: 12, text: group ? group.role : member.listed?.admin ? "no answer" : "not started" }),
     draw("text", { class: "term", y: 28, text: group ? `term ${group.term}` : "" }));
   if (leads) body.append(draw("path", { class: "crown", d: CROWN, transform: `translate(0 ${-MEMBER})` }));
   return body;
@@ -122,6 +122,7 @@ function drawMember(member, leader, { x, y }) {
 const COLUMNS = [
   ["Member", (m) => memberCell(m)],
   ["Role", (m) => m.group?.role ?? "no answer"],
+  ["Votes", (m) => (m.listed ? (m.listed.votes ? "yes" : "no") : "–")],
   ["Term", (m) => m.group && make("span", { class: `chip ${termClass(m.group.term)}`, text: String(m.group.term) })],
   ["Committed", (m) => m.group && whole(m.group.commit), "right"],
   ["Match / next", (m, c) => matchCell(m, c), "right"],
@@ -144,8 +145,9 @@ function memberCell(member) {
 }
 
 /** What is not as it should be, in words. */
-function stateOf({ node, group }) {
-  if (!node) return " (no answer)";
+function stateOf({ node, group, listed }) {
+  if (!listed) return " (left the cluster)";
+  if (!node) return listed.admin ? " (no answer)" : " (added, has not started yet)";
   if (group?.stranded) return " (its disk lost entries, and nobody leads who has them)";
   if (group?.missing) return " (its disk lost entries)";
   return node.serving && (node.kv?.serving ?? true) ? "" : " (catching up)";

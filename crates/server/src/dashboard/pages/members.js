@@ -5,11 +5,12 @@ export function groupNames(cluster) {
   return [...new Set(cluster.nodes.flatMap((node) => node.groups.map((group) => group.name)))];
 }
 
-/** All members with what they say of a group; `null` where nobody answers. */
+/** All members with what they say of a group, `null` where nobody answers, and what the list of members says of them, `null` if they left. */
 export function membersOf(cluster, name) {
   const known = cluster.nodes.map((node) => ({ id: node.id, node, group: node.groups.find((group) => group.name === name) ?? null }));
   const silent = cluster.unreachable.map((id) => ({ id, node: null, group: null }));
-  return [...known, ...silent].sort((a, b) => a.id - b.id);
+  const all = [...known, ...silent].map((member) => ({ ...member, listed: cluster.members[member.id] ?? null }));
+  return all.sort((a, b) => a.id - b.id);
 }
 
 /** The member that leads; of two that think so, the one of the later term. */
