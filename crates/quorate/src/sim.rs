@@ -14,6 +14,7 @@ use quorate_scenarios::{
 };
 
 use crate::failure::{Done, Failure, Kind, tell};
+use crate::player::write_page;
 use campaign::{Seeds, Total};
 use catalogue::Catalogue;
 
@@ -67,6 +68,7 @@ impl SeedArgs {
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate sim raft --seed 7
+  quorate sim raft --seed 7 --html storm.html      plays it in a browser
   quorate sim raft --seed 7 --trace storm.jsonl
   quorate sim zk --seeds 100
   quorate sim zk --seed 7 --history seen.jsonl && quorate check seen.jsonl --html seen.html
@@ -79,6 +81,10 @@ pub(crate) struct Storm {
     /// smaller, or of the first seed
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+
+    /// Write a page that plays the same run, to open in any browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 
     /// Write what clients asked and were told to this file, for `quorate check` (docs/histories.md): of the first seed that
     /// fails, or of the first seed
@@ -116,8 +122,9 @@ impl Storm {
         let history = self.history.is_some();
         let options = RunOptions { trace: false, history, shrink_runs: self.shrink };
         let first = self.seeds.seed;
+        let wants_trace = self.trace.is_some() || self.html.is_some();
         let total = campaign::run(self.seeds.seeds(), self.seeds.json, |seed| {
-            let trace = self.trace.is_some() && seed == first;
+            let trace = wants_trace && seed == first;
             // Of seeds that pass only the first one's history is wanted.
             let mut outcome = scenario(seed, &RunOptions { trace, ..options });
             if let (Ok(summary), true) = (&mut outcome, seed != first) {
@@ -127,6 +134,11 @@ impl Storm {
         });
         if let Some(file) = &self.trace {
             write_trace(file, &total.trace)?;
+        }
+        if let Some(page) = &self.html {
+            let lines: String =
+                total.trace.iter().map(|event| format!("{}\n", event.to_json())).collect();
+            write_page(page, &format!("{name}, seed {}", total.failed.unwrap_or(first)), &lines)?;
         }
         if let Some(file) = &self.history {
             fs::write(file, total.history.as_deref().unwrap_or_default())

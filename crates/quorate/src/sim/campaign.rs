@@ -32,6 +32,8 @@ pub(super) struct Total {
     pub(super) hash: TraceHash,
     pub(super) situations: Situations,
     pub(super) failures: u64,
+    /// The first seed that failed.
+    pub(super) failed: Option<u64>,
     pub(super) seconds: f64,
     /// The trace of the first failure, or of the first seed if none failed.
     pub(super) trace: Vec<TraceEvent>,
@@ -95,6 +97,7 @@ impl Total {
                 }
                 if self.failures == 0 {
                     (self.trace, self.history) = (report.trace, report.history);
+                    self.failed = Some(report.seed);
                 }
                 self.failures += 1;
             }
