@@ -77,6 +77,12 @@ pub enum Input<P: Process> {
     /// From here on the disk has so much room for the log. Before the first such word it has enough. What is handed to it
     /// beyond that may wait until there is more.
     Room(Room),
+    /// More of the log is held on the disk for the sake of this process than it is worth: its entries up to `through` should
+    /// go, if need be after a snapshot of its own.
+    LetGo {
+        /// The last of them.
+        through: LogIndex,
+    },
     /// The disk failed: nothing more will become durable. The process must say so and stop.
     DiskFailed {
         /// What happened, in words.

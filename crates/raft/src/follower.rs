@@ -268,10 +268,19 @@ impl Raft {
         self.send(out, when, incoming.from, Body::Accepted { matched, round });
     }
 
+    /// The log on the disk is held back by entries up to this one. If they are in a snapshot, they go at once.
+    pub(crate) fn let_go(&mut self, through: LogIndex, out: &mut Outputs) {
+        self.let_go = self.let_go.max(through);
+        if let Some(last) = self.snapshot.as_ref().map(|meta| meta.last) {
+            self.compact(last, out);
+        }
+    }
+
     /// The log up to a snapshot may go, but for a few entries that spare a follower that is a little
-    /// behind the whole snapshot.
+    /// behind the whole snapshot; unless those hold back too much.
     fn compact(&mut self, last: EntryId, out: &mut Outputs) {
-        let index = LogIndex(last.index.0.saturating_sub(self.config.limits.trailing_entries));
+        let trailing = LogIndex(last.index.0.saturating_sub(self.config.limits.trailing_entries));
+        let index = trailing.max(self.let_go.min(last.index));
         let Some(term) = self.log.term_at(index).filter(|_| index > self.log.base().index) else {
             return;
         };

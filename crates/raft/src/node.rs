@@ -81,6 +81,8 @@ pub struct Raft {
     pub(crate) incoming: Option<Incoming>,
     /// The snapshot file is busy with a piece that this server took itself.
     pub(crate) snapshot_file_busy: bool,
+    /// Entries up to this one go with the next snapshot that covers them: the log on the disk is held back by them.
+    pub(crate) let_go: LogIndex,
     /// The leader sends no heartbeats, and no timer runs until it does or its connection is lost.
     pub(crate) sleeping: bool,
     /// What room the disk has for the log.
@@ -183,6 +185,7 @@ impl Process for Raft {
             Input::Read { from, entries } => self.entries_read(from, &entries, out),
             Input::Snapshot(news) => self.snapshot_news(now, news, out),
             Input::Room(room) => self.room_is(room),
+            Input::LetGo { through } => self.let_go(through, out),
             Input::DiskFailed { .. } => self.failed = true,
         }
         self.flush_hard_state(out);
@@ -232,6 +235,7 @@ impl Raft {
             snapshot,
             incoming: None,
             snapshot_file_busy: false,
+            let_go: LogIndex::ZERO,
             sleeping: false,
             room: Room::Enough,
             answers: Vec::new(),

@@ -175,6 +175,7 @@ impl<S: Service> Process for Replica<S> {
             Input::Read { from, entries } => self.entries_read(now, from, entries),
             Input::Snapshot(news) => self.snapshot_news(now, news, out),
             Input::Room(room) => self.room_is(now, room),
+            Input::LetGo { through } => self.raft_step(now, Input::LetGo { through }),
             Input::DiskFailed { reason } => self.raft_step(now, Input::DiskFailed { reason }),
         }
         self.settle(now, out);

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use quorate_contracts::{
-    Output, Progress, Service, SnapshotInput, SnapshotMeta, SnapshotOutput, StateMachine, Time,
-    Wire,
+    LogIndex, Output, Progress, Service, SnapshotInput, SnapshotMeta, SnapshotOutput, StateMachine,
+    Time, Wire,
 };
 
 use crate::{Limits, Replica};
@@ -82,7 +82,7 @@ impl<S: Service> Replica<S> {
     /// Begins a snapshot once the log since the last one is longer than that one (DESIGN:
     /// max(64 MiB, its size)), unless one is being received or sent.
     pub(crate) fn maybe_take_snapshot(&mut self, now: Time, out: &mut Vec<Output<Self>>) {
-        if self.taking.is_due(&self.raft.config.limits)
+        if (self.taking.is_due(&self.raft.config.limits) || self.holds_back())
             && self.has_state()
             && !self.raft.is_receiving_snapshot()
             && !self.raft.is_sending_snapshot(now)
@@ -95,6 +95,14 @@ impl<S: Service> Replica<S> {
             (self.taking.log_bytes, self.taking.log_entries) = (0, 0);
             self.taking.stage = Stage::Slice { offset: 0 };
         }
+    }
+
+    /// Whether entries that are to go are in no snapshot yet, and could be.
+    fn holds_back(&self) -> bool {
+        let through = self.raft.let_go;
+        self.taking.stage == Stage::Idle
+            && self.applied.index >= through
+            && self.raft.snapshot_index().unwrap_or_default() < through
     }
 
     /// Makes the next slice, if one is wanted.
@@ -127,7 +135,10 @@ impl<S: Service> Replica<S> {
                 }
             }
             // The next one is due after as much log again; there may be space by then.
-            (SnapshotInput::Cancelled { .. }, _) => self.taking.stage = Stage::Idle,
+            (SnapshotInput::Cancelled { .. }, _) => {
+                self.taking.stage = Stage::Idle;
+                self.raft.let_go = LogIndex::ZERO;
+            }
             (SnapshotInput::Finished { bytes, .. }, stage) => {
                 self.taking.last_bytes = *bytes;
                 if stage == Stage::Finishing {

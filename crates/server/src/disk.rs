@@ -177,6 +177,10 @@ impl Worker {
                     self.open.insert(to, file);
                 }
             }
+            Operation::Trim { name, bytes } => {
+                // Where that needs space itself, there may be none; nothing depends on it.
+                let _ = self.file(&name)?.set_len(bytes);
+            }
             Operation::Remove { name } => {
                 self.open.remove(&name);
                 fs::remove_file(self.directory.join(&name)).or_else(ignore_missing)?;

@@ -53,6 +53,8 @@ pub(crate) enum Event {
     Look(crate::dashboard::Looking),
     /// The disk has so much room for the log from here on.
     Room(Room),
+    /// Too much of the log is held for its sake: its entries up to this one should go.
+    LetGo { through: LogIndex },
     /// The disk failed.
     DiskFailed(String),
     /// That member is to lead; what came of it is to be told.
@@ -296,6 +298,7 @@ impl<S: Service, F: Front<S>> Hosted for Group<S, F> {
             }
             Event::Look(looking) => self.front.look(&self.replica, looking),
             Event::Room(room) => self.input(now, Input::Room(room), shared),
+            Event::LetGo { through } => self.input(now, Input::LetGo { through }, shared),
             Event::DiskFailed(reason) => self.input(now, Input::DiskFailed { reason }, shared),
             Event::HandOver if self.replica.raft().is_leader() => {
                 self.handing_over = true;

@@ -292,6 +292,9 @@ impl Host {
                         say_room(room, lack.as_deref());
                         self.tell_all(|| Event::Room(room));
                     }
+                    StorageEvent::LetGo { group, through } => {
+                        self.tell(group, Event::LetGo { through });
+                    }
                     StorageEvent::Failed { reason } => {
                         self.tell_all(|| Event::DiskFailed(reason.clone()));
                         self.failure = Some(reason);

@@ -285,6 +285,7 @@ impl State {
                 self.fail_now_and_then()?;
                 self.sync_names();
             }
+            Operation::Trim { name, bytes } => self.trim(name, *bytes),
             Operation::Remove { name } => self.remove(name),
         }
         Ok(Bytes::new())
@@ -297,6 +298,10 @@ impl State {
             Operation::Create { name, bytes } => self.create(name, *bytes),
             Operation::Write { name, offset, data, .. } => self.write(name, *offset, data),
             Operation::Rename { from, to } => self.rename(from, to),
+            Operation::Trim { name, bytes } => {
+                self.trim(name, *bytes);
+                Ok(())
+            }
             Operation::Remove { name } => {
                 self.remove(name);
                 Ok(())
@@ -326,6 +331,12 @@ impl State {
             file.write(offset, data);
         }
         Ok(())
+    }
+
+    fn trim(&mut self, name: &str, bytes: u64) {
+        if let Some(file) = self.file(name) {
+            file.trim(bytes);
+        }
     }
 
     fn used_bytes(&self) -> u64 {
@@ -438,6 +449,15 @@ impl File {
             left = later;
         }
         self.bytes = self.bytes.max(at);
+    }
+
+    /// # Panics
+    ///
+    /// If something was written there: that is never given back.
+    fn trim(&mut self, bytes: u64) {
+        let unused = self.read(bytes, usize::MAX);
+        assert!(unused.iter().all(|byte| *byte == 0), "something was written behind byte {bytes}");
+        self.bytes = self.bytes.min(bytes);
     }
 
     fn sync(&mut self) {

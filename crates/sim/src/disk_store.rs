@@ -262,6 +262,7 @@ where
                 self.step(id, Input::Snapshot(news))
             }
             StorageEvent::Room { room, .. } => self.step(id, Input::Room(room)),
+            StorageEvent::LetGo { through, .. } => self.step(id, Input::LetGo { through }),
             StorageEvent::Failed { .. } => {
                 self.situations.reach(Situation::DiskFailed);
                 // As in `server`: the process ends.

@@ -77,6 +77,14 @@ pub enum Operation {
         /// Its new one.
         to: String,
     },
+    /// Gives back what a file has reserved behind its first `bytes`, where nothing was ever written. It is no error if
+    /// that cannot be done; not durable: after a crash it may be as long as before.
+    Trim {
+        /// The file.
+        name: String,
+        /// What it is to keep.
+        bytes: u64,
+    },
     /// Removes a file; one that is not there is no error. Not durable: after a crash it may be back.
     Remove {
         /// The file.
@@ -90,6 +98,7 @@ impl Operation {
         let (Self::Create { name, .. }
         | Self::Write { name, .. }
         | Self::Read { name, .. }
+        | Self::Trim { name, .. }
         | Self::Rename { from: name, .. }
         | Self::Remove { name }) = self;
         name

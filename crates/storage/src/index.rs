@@ -259,6 +259,12 @@ impl GroupIndex {
         Some(((*first).max(self.base.index.next()), *location))
     }
 
+    /// The last of the entries still needed that are in a segment before this one.
+    pub(crate) fn last_before(&self, segment: u64) -> Option<LogIndex> {
+        let older = self.runs.values().filter(|(_, location)| location.segment < segment);
+        older.map(|(last, _)| *last).max()
+    }
+
     /// The oldest segment that holds an entry still needed.
     pub(crate) fn oldest_segment(&self) -> Option<u64> {
         self.runs.values().map(|(_, location)| location.segment).min()

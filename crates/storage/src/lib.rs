@@ -12,13 +12,15 @@
 //! Invariants: a batch is begun only after the one before it is durable, and says so; a batch that does not
 //! read is a torn tail only if nothing written later says that it was durable, and damage otherwise. Each
 //! segment begins with the state (term, vote, base, last entry) of every group, so that any older one may go
-//! once its entries may. Nothing is written to space that was not reserved, and nothing that failed is tried again.
+//! once its entries may. Nothing is written to space that was not reserved, and nothing that failed is tried again. A segment
+//! is written to in one life of the process only; then the space in it that was never used is given back.
 //!
 //! Not here: files, threads and clocks; repairing damage from other members.
 
 mod batch;
 mod content;
 mod disk;
+mod held;
 mod index;
 mod inspect;
 mod recovery;

@@ -11,6 +11,7 @@ use quorate_contracts::{
 };
 
 use crate::batch::{self, GroupRecord, Kind};
+use crate::held::{Footprint, Held};
 use crate::index::{GroupIndex, Location, select};
 use crate::recovery::entries_in;
 use crate::snapshot::Snapshots;
@@ -99,6 +100,14 @@ pub enum StorageEvent {
         /// Why the next segment cannot be made, though there may still be room without it.
         lack: Option<String>,
     },
+    /// More of the log is held for the sake of a group than it is worth: its entries up to this one should go, if need be
+    /// after a snapshot. Told again with each new segment, as long as it is so.
+    LetGo {
+        /// The group.
+        group: GroupId,
+        /// The last of them.
+        through: LogIndex,
+    },
     /// The disk failed. Nothing will become durable any more; a restart finds what is there.
     Failed {
         /// What happened, in words.
@@ -133,6 +142,10 @@ pub struct Storage<D> {
     pub(crate) segment: u64,
     offset: u64,
     segment_bytes: u64,
+    /// Where what was written to it ends: behind `offset` there may be a mark.
+    written: u64,
+    /// The segments before it.
+    pub(crate) held: Held,
     /// The oldest segment that is still there, and the oldest that the current one's header names.
     oldest_segment: u64,
     oldest_segment_needed: u64,
@@ -199,6 +212,8 @@ impl<D: Disk> Storage<D> {
             segment: extent.newest,
             offset: 0,
             segment_bytes: 0,
+            written: 0,
+            held: Held::new(extent.footprints),
             oldest_segment: extent.oldest,
             oldest_segment_needed: extent.oldest,
             next_batch: extent.next_batch,
@@ -330,6 +345,8 @@ impl<D: Disk> Storage<D> {
                 );
                 if begins_segment {
                     self.remove_old_segments();
+                    self.trim_segments();
+                    self.tell_who_holds(out);
                 }
                 self.mark_at = Some(self.now + self.options.idle);
                 self.write();
@@ -434,6 +451,7 @@ impl<D: Disk> Storage<D> {
         self.counters.bytes += data.len() as u64;
         let (name, offset) = (segment::name(self.segment), self.offset);
         self.offset += data.len() as u64;
+        self.written = self.written.max(self.offset);
         self.submit(Operation::Write { name, offset, data, sync: true })
     }
 
@@ -481,7 +499,12 @@ impl<D: Disk> Storage<D> {
         let to = segment::name(self.segment + 1);
         let ticket = self.submit(Operation::Rename { from, to });
         self.next_segment = NextSegment::Missing;
-        (self.segment, self.segment_bytes) = (self.segment + 1, bytes);
+        // Before the first batch of this life there is none that could be left.
+        if self.segment_bytes > 0 {
+            let left = Footprint { written: self.written, bytes: self.segment_bytes };
+            self.held.leave(self.segment, left);
+        }
+        (self.segment, self.segment_bytes, self.written) = (self.segment + 1, bytes, 0);
         self.writing = Writing::Segment { ticket };
     }
 
@@ -524,6 +547,10 @@ impl<D: Disk> Storage<D> {
         self.segment_bytes.saturating_sub(self.offset).saturating_sub(queued as u64)
     }
 
+    pub(crate) fn groups(&self) -> &BTreeMap<GroupId, GroupIndex> {
+        &self.groups
+    }
+
     fn states(&self) -> Vec<GroupRecord> {
         self.groups.iter().map(|(group, index)| index.state(*group)).collect()
     }
@@ -539,6 +566,7 @@ impl<D: Disk> Storage<D> {
             self.space.try_again_soon(self.now);
         }
         self.oldest_segment = self.oldest_segment_needed;
+        self.held.remove_before(self.oldest_segment);
     }
 
     fn read_completed(&mut self, read: &PendingRead, bytes: &Bytes, out: &mut Vec<StorageEvent>) {

@@ -7,11 +7,13 @@
 //!
 //! Reads a few MiB at a time, however large a segment is.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
 
 use crate::batch::{self, Decoded, Kind};
+use crate::held::Footprint;
 use crate::index::Location;
 use crate::segment;
 use crate::space::RESERVE;
@@ -54,6 +56,8 @@ pub(crate) struct Extent {
     pub(crate) oldest: u64,
     /// The newest segment that something was written to; 0 if there is none.
     pub(crate) newest: u64,
+    /// What each of the segments from `oldest` to `newest` takes.
+    pub(crate) footprints: BTreeMap<u64, Footprint>,
     /// Number of the batch that comes next.
     pub(crate) next_batch: u64,
     /// Size of the reserve, if it is there.
@@ -72,7 +76,8 @@ pub(crate) fn walk<D: Disk>(
     let (headers, mut extent) = headers(disk, identity, files, emit)?;
     let mut walk = Walk { disk, identity, emit, next_batch: None, suspect: None };
     for header in &headers {
-        walk.segment(header)?;
+        let footprint = walk.segment(header)?;
+        extent.footprints.insert(header.number, footprint);
     }
     walk.forgive();
     extent.next_batch = walk.next_batch.unwrap_or(1);
@@ -90,7 +95,9 @@ fn headers<D: Disk>(
     let prepared = segment::numbers(files, segment::prepared_name);
     let leftovers = prepared.iter().map(|number| segment::prepared_name(*number)).collect();
     let reserve_bytes = files.iter().find(|file| file.name == RESERVE).map(|file| file.bytes);
-    let mut extent = Extent { oldest: 1, newest: 0, next_batch: 1, reserve_bytes, leftovers };
+    let footprints = BTreeMap::new();
+    let mut extent =
+        Extent { oldest: 1, newest: 0, footprints, next_batch: 1, reserve_bytes, leftovers };
     let begun = prepared.last().map_or(0, |number| number - 1);
     if begun > numbers.last().copied().unwrap_or(0) {
         return Err(OpenError::MissingSegment { file: segment::name(begun) });
@@ -164,7 +171,7 @@ struct Walk<'a, D> {
 }
 
 impl<D: Disk> Walk<'_, D> {
-    fn segment(&mut self, header: &segment::Header) -> Result<(), OpenError> {
+    fn segment(&mut self, header: &segment::Header) -> Result<Footprint, OpenError> {
         match self.next_batch {
             Some(next) if header.first_batch < next => {
                 let file = segment::name(header.number);
@@ -220,15 +227,21 @@ impl<D: Disk> Walk<'_, D> {
         }));
     }
 
-    fn batches(&mut self, segment: u64) -> Result<(), OpenError> {
+    /// Reads a segment to its end; returns what it takes.
+    fn batches(&mut self, segment: u64) -> Result<Footprint, OpenError> {
         let seed = segment::seed(self.identity, segment);
         let mut pages = Pages::new(self.disk, segment);
         let mut at = segment::HEADER_BYTES;
+        // What is written may end with zeros, as data or as padding.
+        let mut written = at;
         while at < pages.end {
             let number = self.next_batch.unwrap_or(1);
             let found = pages.look(at, number, seed)?;
             let location = Location { segment, offset: at, bytes: found.bytes };
             let after = at + found.bytes;
+            if found.what.is_some() || found.decoded.is_some() {
+                written = after;
+            }
             match found.decoded {
                 Some((Kind::Batch, decoded)) if found.what.is_none() => {
                     (self.emit)(Step::Batch { location, decoded });
@@ -246,14 +259,14 @@ impl<D: Disk> Walk<'_, D> {
                     self.suspect = Some(Suspect { location, what, decoded });
                 }
             }
-            let Some((proof, next)) = pages.proof(after, number, seed)? else { return Ok(()) };
-            let Some(Suspect { what, decoded, .. }) = self.suspect.take() else { return Ok(()) };
+            let Some((proof, next)) = pages.proof(after, number, seed)? else { break };
+            let Some(Suspect { what, decoded, .. }) = self.suspect.take() else { break };
             // With good headers, its end is known: what follows it is looked at for itself.
             (self.next_batch, at) =
                 if decoded.is_some() { (Some(number + 1), after) } else { (Some(next), proof) };
             self.damaged(number, location, what, decoded);
         }
-        Ok(())
+        Ok(Footprint { written: written.max(pages.written).min(pages.end), bytes: pages.end })
     }
 }
 
@@ -276,12 +289,14 @@ struct Pages<'a, D> {
     start: u64,
     /// Size of the file, as far as is known: what lies behind is not there.
     end: u64,
+    /// From here on there are only zeros in what was read so far.
+    written: u64,
 }
 
 impl<'a, D: Disk> Pages<'a, D> {
     fn new(disk: &'a D, number: u64) -> Self {
         let name = segment::name(number);
-        Self { disk, name, buffer: Bytes::new(), start: 0, end: u64::MAX }
+        Self { disk, name, buffer: Bytes::new(), start: 0, end: u64::MAX, written: 0 }
     }
 
     /// `length` bytes at an offset; fewer only at the end of the file.
@@ -294,6 +309,9 @@ impl<'a, D: Disk> Pages<'a, D> {
             self.start = at;
             if self.buffer.len() < wanted {
                 self.end = at + self.buffer.len() as u64;
+            }
+            if let Some(written) = written(&self.buffer) {
+                self.written = self.written.max(at + written);
             }
         }
         let from = usize::try_from(at.saturating_sub(self.start)).unwrap_or(usize::MAX);
@@ -380,6 +398,13 @@ impl<'a, D: Disk> Pages<'a, D> {
             at += bytes.len() as u64 / STEP * STEP;
         }
     }
+}
+
+/// Where what is not zero ends, in whole blocks, if there is anything.
+fn written(bytes: &[u8]) -> Option<u64> {
+    const BLOCK: usize = batch::HEADER_BYTES;
+    let last = bytes.chunks(BLOCK).rposition(|block| *block != [0; BLOCK][..block.len()]);
+    last.map(|block| ((block + 1) * BLOCK) as u64)
 }
 
 impl From<io::Error> for OpenError {

@@ -1,5 +1,6 @@
 //! The storage, on a disk that dies, fails and rots.
 
+mod held;
 mod log;
 mod restarts;
 mod room;

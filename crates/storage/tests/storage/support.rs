@@ -84,6 +84,11 @@ impl TestDisk {
                 let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
                 files.insert(to.clone(), file);
             }
+            Operation::Trim { name, bytes } => {
+                let file = files.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
+                let unused = file.split_off(*bytes as usize);
+                assert!(unused.iter().all(|byte| *byte == 0), "{name}, byte {bytes}: not unused");
+            }
             Operation::Remove { name } => {
                 files.remove(name);
             }
