@@ -170,7 +170,7 @@ fn start_log(format: LogFormat) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     use super::Arguments;
 
@@ -178,5 +178,15 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    /// RAFT-25: the line that a report names replays a storm over as many servers as it had.
+    #[test]
+    fn a_storm_over_a_number_of_servers_is_understood() {
+        let understood = |line: &str| Arguments::try_parse_from(line.split(' ')).is_ok();
+        assert!(understood("quorate sim raft --nodes 5 --seed 7"));
+        assert!(understood("quorate sim raft --seed 7"));
+        assert!(!understood("quorate sim raft --nodes 0"), "nobody is no cluster");
+        assert!(!understood("quorate sim zk --nodes 5"), "its clients know three servers");
     }
 }

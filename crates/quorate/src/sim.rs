@@ -22,7 +22,7 @@ use catalogue::Catalogue;
 #[derive(Subcommand)]
 pub(crate) enum Sim {
     /// Raft alone, under every fault: crashes, partitions, loss, slow disks, bad clocks
-    Raft(Storm),
+    Raft(Members),
     /// The coordination service under the same faults, with clients that check ZooKeeper's promises
     Zk(Storm),
     /// ZooKeeper's ready-file protocol alone, under the same faults: nobody mixes two configurations
@@ -72,6 +72,7 @@ impl SeedArgs {
   quorate sim raft --seed 7 --trace storm.jsonl
   quorate sim zk --seeds 100
   quorate sim zk --seed 7 --history seen.jsonl && quorate check seen.jsonl --html seen.html
+  quorate sim raft --nodes 5 --seeds 1000
   quorate sim raft --seed 1 --seeds 1000 --situations --json")]
 pub(crate) struct Storm {
     #[command(flatten)]
@@ -103,7 +104,9 @@ pub(crate) struct Storm {
 impl Sim {
     pub(crate) fn run(self) -> Result<Done, Failure> {
         match self {
-            Self::Raft(storm) => storm.run(raft::NAME, raft::run),
+            Self::Raft(Members { storm, nodes }) => {
+                storm.run(raft::NAME, |seed, options| raft::run_over(nodes, seed, options))
+            }
             Self::Zk(storm) => storm.run(zk::NAME, zk::run),
             Self::ReadyFile(storm) => storm.run(zk::READY_FILE, zk::run_ready_file),
             Self::Kv(storm) => storm.run(kv::NAME, kv::run),
@@ -114,11 +117,26 @@ impl Sim {
     }
 }
 
-/// How a scenario runs one seed.
-type Scenario = fn(u64, &RunOptions) -> Result<Summary, Box<Report>>;
+/// A storm over a number of servers
+#[derive(Args)]
+pub(crate) struct Members {
+    #[command(flatten)]
+    storm: Storm,
+
+    /// How many servers; without it each seed draws 3 to 7
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=9))]
+    nodes: Option<u64>,
+}
+
+/// What a seed comes to.
+type Outcome = Result<Summary, Box<Report>>;
 
 impl Storm {
-    fn run(&self, name: &str, scenario: Scenario) -> Result<Done, Failure> {
+    fn run(
+        &self,
+        name: &str,
+        scenario: impl Fn(u64, &RunOptions) -> Outcome + Sync,
+    ) -> Result<Done, Failure> {
         let history = self.history.is_some();
         let options = RunOptions { trace: false, history, shrink_runs: self.shrink };
         let first = self.seeds.seed;
