@@ -16,6 +16,7 @@ mod log;
 mod member;
 mod node;
 mod player;
+mod recover;
 mod serve;
 mod servers;
 mod shell;
@@ -88,6 +89,8 @@ enum Verb {
     Backup(backup::Backup),
     /// Begin a new cluster with a backup
     Restore(backup::Restore),
+    /// Go on with what one member has, after a majority was lost for good
+    Recover(recover::Recover),
     /// Begin a new cluster with what ZooKeeper holds
     #[command(subcommand)]
     Import(import::Import),
@@ -135,6 +138,7 @@ fn main() -> ExitCode {
         Verb::Kv(kv) => kv.run(),
         Verb::Backup(backup) => backup.run(),
         Verb::Restore(restore) => restore.run(),
+        Verb::Recover(recover) => recover.run(),
         Verb::Import(import) => import.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Sim(sim) => sim.run(),

@@ -5,8 +5,8 @@ use std::io::Read;
 
 use bytes::Bytes;
 use quorate_contracts::{
-    BadSnapshot, LogIndex, Malformed, NodeId, Progress, RequestId, StateMachine, Wire, WireReader,
-    WireWriter,
+    BadSnapshot, LogIndex, Malformed, NodeId, Progress, Proposal, RequestId, StateMachine, Wire,
+    WireReader, WireWriter,
 };
 use thiserror::Error;
 
@@ -77,6 +77,14 @@ pub(crate) struct Command {
     /// The members by the proposer's configuration: where the list begins.
     pub(crate) base: List,
     pub(crate) change: Change,
+}
+
+/// The data of an entry that makes these the members, whoever was before: for a cluster that lost its majority for good. Everywhere
+/// else a change goes through [`Registrar`](crate::Registrar).
+pub fn replacement(by: NodeId, nonce: RequestId, members: &List) -> Bytes {
+    let change = Change { from: None, edit: Edit::Replace(members.clone()) };
+    let command = Command { by, nonce, base: members.clone(), change };
+    Proposal::encode(by, nonce, |out| command.encode(out)).into_data()
 }
 
 impl Wire for Command {

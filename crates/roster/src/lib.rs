@@ -24,7 +24,7 @@ mod list;
 mod plan;
 mod registrar;
 
-pub use change::{Change, Edit, NotChanged, Registry};
+pub use change::{Change, Edit, NotChanged, Registry, replacement};
 pub use list::{List, Member, Roster, RosterVersion};
 pub use plan::{Act, Seats, Standing, View, next_act, standing};
 pub use registrar::{Registrar, RegistrarReply, RegistrarRequest, Ticket};

@@ -7,6 +7,9 @@
 //! DIR/members.json    the list of members, once it was changed: where to find them at the next start
 //! DIR/log/            segments and snapshots (docs/storage.md)
 //! ```
+//!
+//! After `quorate recover` the last three are in `DIR/recovered-INCARNATION/`, which `identity.json` then names: so that the old
+//! life and the new one are told apart by one file that is replaced at once.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -29,8 +32,28 @@ const LOCK_PAUSE: Duration = Duration::from_millis(25);
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    /// Where all but the identity and the lock is.
+    home: PathBuf,
     identity: Identity,
     _lock: File,
+}
+
+/// Begins the names of directories inside this one that hold another life of it.
+const LIFE: &str = "recovered-";
+
+/// Another life of a data directory, which is being made.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) identity: Identity,
+    name: String,
+    home: PathBuf,
+}
+
+impl Life {
+    /// Where its log is.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.home.join("log")
+    }
 }
 
 /// Why a data directory cannot be used. Nothing was changed.
@@ -59,6 +82,9 @@ struct IdentityFile {
     cluster: u64,
     node: u64,
     incarnation: u64,
+    /// The directory inside this one where this life keeps its files; empty: this one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    home: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -119,9 +145,14 @@ impl DataDir {
 
     /// Makes a prepared directory a data directory.
     pub(crate) fn seal(path: &Path, identity: Identity) -> Result<(), DataDirError> {
+        Self::identify(path, identity, String::new())
+    }
+
+    /// From here on it is that node's, with its files in that directory inside it.
+    fn identify(path: &Path, identity: Identity, home: String) -> Result<(), DataDirError> {
         let Identity { cluster, node, incarnation } = identity;
         let (cluster, node, incarnation) = (cluster.0, node.0, incarnation.0);
-        let identity = IdentityFile { format: FORMAT, cluster, node, incarnation };
+        let identity = IdentityFile { format: FORMAT, cluster, node, incarnation, home };
         let text = serde_json::to_vec_pretty(&identity).unwrap_or_default();
         write_aside(&path.join("identity.json"), &text)
             .map_err(|error| DataDirError::Io { path: path.to_path_buf(), error })
@@ -138,16 +169,20 @@ impl DataDir {
             return Err(DataDirError::NotFormatted { path: path.to_path_buf() });
         }
         let lock = Self::lock(path)?;
-        let identity = Self::identity_of(path)?;
+        let (identity, home) = Self::identity_and_home(path)?;
         if identity.node != node {
             let (found, wanted) = (identity.node.to_string(), node.to_string());
             return Err(DataDirError::Foreign { path: path.to_path_buf(), found, wanted });
         }
-        Ok(Self { path: path.to_path_buf(), identity, _lock: lock })
+        Ok(Self { path: path.to_path_buf(), home, identity, _lock: lock })
     }
 
     /// Whose data a directory holds. Looks only, whether a process uses it or not.
     pub fn identity_of(path: &Path) -> Result<Identity, DataDirError> {
+        Self::identity_and_home(path).map(|(identity, _)| identity)
+    }
+
+    fn identity_and_home(path: &Path) -> Result<(Identity, PathBuf), DataDirError> {
         if !Self::is_formatted(path) {
             return Err(DataDirError::NotFormatted { path: path.to_path_buf() });
         }
@@ -159,16 +194,18 @@ impl DataDir {
         if found.format != FORMAT {
             return Err(DataDirError::Version { path: path.to_path_buf(), found: found.format });
         }
-        Ok(Identity {
+        let identity = Identity {
             cluster: ClusterId(found.cluster),
             node: NodeId(found.node),
             incarnation: Incarnation(found.incarnation),
-        })
+        };
+        let home = if found.home.is_empty() { path.to_path_buf() } else { path.join(found.home) };
+        Ok((identity, home))
     }
 
     /// Where the log of a data directory is.
     pub fn log_of(path: &Path) -> PathBuf {
-        path.join("log")
+        Self::identity_and_home(path).map_or(path.to_path_buf(), |(_, home)| home).join("log")
     }
 
     fn lock(path: &Path) -> Result<File, DataDirError> {
@@ -196,13 +233,46 @@ impl DataDir {
 
     /// Where the log is.
     pub fn log(&self) -> PathBuf {
-        Self::log_of(&self.path)
+        self.home.join("log")
+    }
+
+    /// Begins another life of it, in another cluster, beside the one that goes on until the new one is [sealed](Self::turn_to).
+    /// What an attempt left behind that was cut off is removed.
+    pub(crate) fn another_life(&self, cluster: ClusterId) -> io::Result<Life> {
+        for entry in fs::read_dir(&self.path)?.flatten() {
+            let left = entry.file_name().to_string_lossy().starts_with(LIFE);
+            if left && entry.path() != self.home {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        let incarnation = Incarnation(random_u64()?);
+        let name = format!("{LIFE}{:016x}", incarnation.0);
+        let home = self.path.join(&name);
+        fs::create_dir_all(home.join("log"))?;
+        let identity = Identity { cluster, node: self.identity.node, incarnation };
+        Ok(Life { identity, name, home })
+    }
+
+    /// The other life is durable and takes over, at once. The files of the one before stay where they are.
+    pub(crate) fn turn_to(self, life: &Life, roster: &Roster) -> Result<(), DataDirError> {
+        let io = |error| DataDirError::Io { path: self.path.clone(), error };
+        write_roster(&life.home, roster).map_err(io)?;
+        File::open(&self.path).and_then(|directory| directory.sync_all()).map_err(io)?;
+        Self::identify(&self.path, life.identity, life.name.clone())
+    }
+
+    /// The files that the life before this one left, if there is one: kept for whoever wants to look.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let names = ["log", "peers.json", "members.json"].map(|name| self.home.join(name));
+        let of_its_own = self.home != self.path;
+        let files = if of_its_own { vec![self.home.clone()] } else { names.to_vec() };
+        files.into_iter().filter(|file| file.exists()).collect()
     }
 
     /// Whether this is the life of that member's data directory that this node has always known. The first
     /// one met is remembered.
     pub fn knows_peer(&self, node: NodeId, incarnation: Incarnation) -> io::Result<bool> {
-        let file = self.path.join("peers.json");
+        let file = self.home.join("peers.json");
         let mut peers: BTreeMap<u64, u64> = match fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text).map_err(io::Error::other)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
@@ -218,7 +288,7 @@ impl DataDir {
 
     /// Forgets which life of those members was met: they left, and may come back with another one.
     pub(crate) fn forget_peers(&self, gone: &[NodeId]) -> io::Result<()> {
-        let file = self.path.join("peers.json");
+        let file = self.home.join("peers.json");
         let mut peers: BTreeMap<u64, u64> = match fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text).map_err(io::Error::other)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -234,14 +304,12 @@ impl DataDir {
 
     /// Keeps the list of members for the next start.
     pub(crate) fn remember_roster(&self, roster: &Roster) -> io::Result<()> {
-        let file = RosterFile::from(roster);
-        let text = serde_json::to_vec_pretty(&file).unwrap_or_default();
-        write_aside(&self.path.join("members.json"), &text)
+        write_roster(&self.home, roster)
     }
 
     /// The list that was kept, if it was ever changed.
     pub(crate) fn roster(&self) -> Result<Option<Roster>, DataDirError> {
-        let path = self.path.join("members.json");
+        let path = self.home.join("members.json");
         match fs::read(&path) {
             Ok(text) => serde_json::from_slice::<RosterFile>(&text)
                 .map(|file| Some(file.into()))
@@ -250,6 +318,12 @@ impl DataDir {
             Err(error) => Err(DataDirError::Io { path, error }),
         }
     }
+}
+
+fn write_roster(home: &Path, roster: &Roster) -> io::Result<()> {
+    let file = RosterFile::from(roster);
+    let text = serde_json::to_vec_pretty(&file).unwrap_or_default();
+    write_aside(&home.join("members.json"), &text)
 }
 
 /// Why a lock was not got.

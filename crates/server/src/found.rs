@@ -6,19 +6,18 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
 
 use bytes::Bytes;
 use quorate_contracts::{
-    ClusterId, EntryId, GroupId, HardState, LogIndex, NodeId, Progress, Record, SnapshotInput,
-    SnapshotMeta, SnapshotOutput, StateMachine, Term, Time, Wire, WriteMark,
+    ClusterId, EntryId, GroupId, HardState, LogIndex, NodeId, Progress, Record, SnapshotMeta,
+    StateMachine, Term, Wire, WriteMark,
 };
 use quorate_raft::Membership;
-use quorate_storage::{Completion, Identity, OpenError, Storage, StorageEvent, StorageOptions};
+use quorate_storage::{Identity, StorageOptions};
 use thiserror::Error;
 
 use crate::data_dir::{DataDir, DataDirError};
-use crate::disk::RealDisk;
+use crate::offline::{Offline, OfflineError};
 
 /// Why no cluster was founded. Directories that were begun hold no node's data and can be removed.
 #[derive(Debug, Error)]
@@ -26,10 +25,8 @@ use crate::disk::RealDisk;
 pub enum FoundError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    #[error("{path}: {error}")]
-    Open { path: PathBuf, error: OpenError },
-    #[error("{path}: {reason}")]
-    Disk { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Offline(#[from] OfflineError),
 }
 
 /// Bytes of a piece of the snapshot: as large as those that nodes write.
@@ -71,11 +68,7 @@ struct Seed {
     path: PathBuf,
     group: GroupId,
     identity: Identity,
-    storage: Storage<RealDisk>,
-    completions: Receiver<Completion>,
-    /// Bytes of the snapshot so far.
-    offset: u64,
-    now: Time,
+    offline: Offline,
 }
 
 impl Seed {
@@ -95,82 +88,32 @@ impl Seed {
                 io::Error::other("it holds files, and is no data directory; remove it first");
             return Err(DataDirError::Io { path: log, error }.into());
         }
-        let (completed, completions) = channel();
-        let disk = RealDisk::new(&log, move |completion| {
-            let _ = completed.send(completion); // nobody waits any more once the founding failed
-        })
-        .map_err(io)?;
-        let (storage, _) = Storage::open(disk, identity, StorageOptions::default())
-            .map_err(|error| FoundError::Open { path: path.clone(), error })?;
-        let mut seed =
-            Self { path, group, identity, storage, completions, offset: 0, now: Time::ZERO };
-        seed.work(SnapshotOutput::Begin { meta: meta.clone() });
-        Ok(seed)
+        let (mut offline, _) = Offline::open(&log, identity, StorageOptions::default())?;
+        offline.begin_snapshot(group, meta.clone());
+        Ok(Self { path, group, identity, offline })
     }
 
-    fn write(&mut self, piece: &Bytes) -> Result<(), FoundError> {
-        self.work(SnapshotOutput::Write { offset: self.offset, bytes: piece.clone() });
-        self.offset += piece.len() as u64;
-        self.wait(|event| {
-            matches!(event, StorageEvent::Snapshot { news: SnapshotInput::Written { .. }, .. })
-        })
+    fn write(&mut self, piece: &Bytes) -> Result<(), OfflineError> {
+        self.offline.write_snapshot(self.group, piece.clone())
     }
 
-    fn finish(&mut self) -> Result<(), FoundError> {
-        self.work(SnapshotOutput::Finish);
-        self.wait(|event| {
-            matches!(event, StorageEvent::Snapshot { news: SnapshotInput::Finished { .. }, .. })
-        })?;
+    fn finish(&mut self) -> Result<(), OfflineError> {
+        self.offline.finish_snapshot(self.group)?;
         let hard_state = HardState { term: LAST.term, voted_for: None };
         let record = Record { hard_state: Some(hard_state), base: Some(LAST), ..Record::default() };
-        self.storage.persist(self.group, WriteMark(1), record);
-        self.wait(|event| matches!(event, StorageEvent::Persisted { .. }))
-    }
-
-    /// Begins work, whose news come through completions.
-    fn work(&mut self, work: SnapshotOutput) {
-        self.storage.snapshot(self.group, work, &mut Vec::new());
-    }
-
-    /// Works until that has happened. Nobody waits for this disk, so what is paced is due at once: the clock leaps.
-    fn wait(&mut self, wanted: impl Fn(&StorageEvent) -> bool) -> Result<(), FoundError> {
-        let mut news = Vec::new();
-        loop {
-            self.now = self.storage.deadline().map_or(self.now, |due| due.max(self.now));
-            self.storage.flush(self.now, &mut news);
-            if news.iter().any(&wanted) {
-                return Ok(());
-            }
-            if let Some(reason) = news.drain(..).find_map(failure) {
-                return Err(FoundError::Disk { path: self.path.clone(), reason });
-            }
-            let Ok(completion) = self.completions.recv() else {
-                let reason = "its disk thread ended".to_owned();
-                return Err(FoundError::Disk { path: self.path.clone(), reason });
-            };
-            self.storage.complete(completion, &mut news);
-        }
-    }
-}
-
-/// Why nothing more comes of it.
-fn failure(event: StorageEvent) -> Option<String> {
-    match event {
-        StorageEvent::Failed { reason } | StorageEvent::Room { lack: Some(reason), .. } => {
-            Some(reason)
-        }
-        StorageEvent::Snapshot { news: SnapshotInput::Cancelled { reason }, .. } => Some(reason),
-        _ => None,
+        self.offline.persist(self.group, WriteMark(1), record)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use quorate_storage::Storage;
     use quorate_zk::command::Zxid;
     use quorate_zk::import::ImportedTree;
     use quorate_zk::tree::{Founding, Tree};
 
     use super::*;
+    use crate::disk::RealDisk;
 
     /// ZK-19: what was founded is what a node's own recovery finds, in every directory; a second founding is refused.
     #[test]
