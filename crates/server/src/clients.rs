@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::channel::Channel;
 use crate::inbox::Door;
 use crate::outbox::Outbox;
+use crate::tls::renewal::Renewed;
 use crate::tls::subject;
 use crate::zookeeper::Arrival;
 
@@ -108,7 +109,7 @@ impl Reception {
 
     /// Takes connections, through TLS where it is given. At the limit nobody new is attended to: who
     /// knocks waits, most of them in the kernel's queue, until somebody leaves.
-    pub(crate) async fn accept(self, listener: TcpListener, tls: Option<Arc<ServerConfig>>) {
+    pub(crate) async fn accept(self, listener: TcpListener, tls: Option<Renewed<ServerConfig>>) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -128,12 +129,12 @@ impl Reception {
         }
     }
 
-    async fn welcome(&self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
+    async fn welcome(&self, stream: TcpStream, tls: Option<Renewed<ServerConfig>>) {
         let (Ok(peer), Ok(())) = (stream.peer_addr(), stream.set_nodelay(true)) else { return };
         let channel = match tls {
             None => Ok(Channel::plain(stream)),
             Some(tls) => {
-                let shaken = Channel::accept(stream, tls);
+                let shaken = Channel::accept(stream, tls.current());
                 let shaken = tokio::time::timeout(HANDSHAKE_PATIENCE, shaken).await;
                 shaken.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
             }

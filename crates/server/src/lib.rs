@@ -14,6 +14,7 @@
 //! | `inbox`, `deadlines` | what has arrived; who is due |
 //! | `disk` | files, on threads of their own |
 //! | `data_dir` | whose data a directory holds, and the lock on it |
+//! | `found`, `recover`, `offline` | directories made or mended while no node runs on them |
 //! | `members` | connections between members |
 //! | `clients` | connections of ZooKeeper clients |
 //! | `channel`, `tls` | the bytes of a connection, plain or through TLS; certificates |
@@ -45,7 +46,9 @@ mod idle;
 mod inbox;
 mod members;
 mod node;
+mod offline;
 mod outbox;
+mod recover;
 mod registry;
 mod service;
 mod tls;
@@ -59,6 +62,9 @@ pub use data_dir::{DataDir, DataDirError, LockError, lock_file, random_u64, writ
 pub use disk::RealDisk;
 pub use found::{FoundError, found};
 pub use node::{ServeError, Stop, raise_open_files, serve};
+pub use offline::OfflineError;
 pub use quorate_storage::SnapshotFile;
+pub use recover::{GroupStanding, RecoverError, Recovery, Survivor};
 pub use tls::inspect::{CertificateUse, Validity};
+pub use tls::renewal::CertificateStatus;
 pub use tls::{ClientCertificate, ClientTls, MemberTls, TlsError};

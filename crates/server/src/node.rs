@@ -36,7 +36,7 @@ use crate::inbox::{Completions, Door, Inbox};
 use crate::members::{Acceptor, Known, Members, Secret, Trust};
 use crate::registry::{Enrolment, Registry};
 use crate::service::tell_service_manager;
-use crate::tls::ClientTls;
+use crate::tls::renewal::Renewal;
 use crate::zookeeper::{ZooKeeper, ensemble};
 
 /// Why a node does not run, or no longer does.
@@ -85,14 +85,17 @@ async fn run(
     let own = config.own_address().ok_or_else(|| {
         ConfigError::Invalid(format!("`members` has no entry with id = {}", config.node))
     })?;
-    let trust = trust(config)?;
+    let mut renewal = Renewal::default();
+    let trust = trust(config, &mut renewal)?;
     let client_tls = config
         .client_tls
         .as_ref()
-        .map(ClientTls::acceptor)
+        .map(|tls| renewal.acceptor("client_tls", tls, |_| ()))
         .transpose()
         .map_err(ConfigError::Tls)?;
-    let etcd_security = etcd::Security::new(config).map_err(ConfigError::Tls)?;
+    let etcd_security = etcd::Security::new(config, &mut renewal).map_err(ConfigError::Tls)?;
+    let certificates = renewal.certificates();
+    tokio::task::spawn_local(renewal.watch());
     let member_address = own.member_listen.as_ref().unwrap_or(&own.member);
     let member_listener = listen(member_address, "members").await?;
     let admin_listener = listen(&own.admin.to_string(), "administrators").await?;
@@ -173,7 +176,7 @@ async fn run(
     let about = About::new(config, &data_dir, inbox.clone(), enrolment.clone());
     let acceptor = Acceptor { data_dir, members: known, trust, inbox, silence };
     tokio::task::spawn_local(acceptor.accept(member_listener));
-    let administrators = Administrators::start(others, door.clone(), log);
+    let administrators = Administrators::start(others, door.clone(), log, certificates);
     let names = config.admin_names.clone();
     let doors = AdminDoors { names, data: config.dashboard_data, node: config.node };
     tokio::task::spawn_local(administrators.clone().serve(admin_listener, doors));
@@ -326,10 +329,10 @@ fn warn_if_open(listeners: &[&TcpListener], text: &str) {
     }
 }
 
-fn trust(config: &ServeConfig) -> Result<Trust, ConfigError> {
+fn trust(config: &ServeConfig, renewal: &mut Renewal) -> Result<Trust, ConfigError> {
     let secret = config.member_secret()?.map(|secret| Secret::new(&secret));
     let tls = match &config.member_tls {
-        Some(tls) => Some((tls.acceptor()?, tls.dialler()?)),
+        Some(tls) => Some(renewal.members(tls)?),
         None => None,
     };
     Ok(Trust { secret, tls })

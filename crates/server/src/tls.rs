@@ -2,6 +2,7 @@
 //! scheme `x509` knows it by.
 
 pub(crate) mod inspect;
+pub(crate) mod renewal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write};
 
 use super::{GroupStatus, NodeStatus, RoomName};
+use crate::tls::renewal::CertificateStatus;
 
 /// One text of all metrics.
 pub(super) fn text(status: &NodeStatus, mntr: &str) -> String {
@@ -28,8 +29,35 @@ pub(super) fn text(status: &NodeStatus, mntr: &str) -> String {
     metrics.gauge("quorate_log_room_bytes", "space reserved for the log and not yet used", room);
     let packets = status.member_packets_sent;
     metrics.counter("quorate_member_packets_sent_total", "packets written to members", packets);
+    certificates(&mut metrics, &status.certificates);
     groups(&mut metrics, &status.groups);
     metrics.text
+}
+
+fn certificates(metrics: &mut Metrics, certificates: &[CertificateStatus]) {
+    if certificates.is_empty() {
+        return;
+    }
+    type Value = fn(&CertificateStatus) -> u64;
+    let gauges: [(&str, &str, Value); 2] = [
+        (
+            "quorate_certificate_expiry_seconds",
+            "until when the certificate in use holds, in seconds since 1970",
+            |certificate| certificate.until_unix_s,
+        ),
+        (
+            "quorate_certificate_refused",
+            "1 while its files hold something that cannot be used",
+            |certificate| u64::from(certificate.refused.is_some()),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        metrics.head(name, help, "gauge");
+        for certificate in certificates {
+            let (table, value) = (&certificate.table, value(certificate));
+            let _ = writeln!(metrics.text, "{name}{{table=\"{table}\"}} {value}");
+        }
+    }
 }
 
 /// What `mntr` tells: distributions as summaries with quantiles, everything else as gauges.
@@ -132,8 +160,18 @@ mod tests {
     }
 
     /// Words of PromQL in the rules and the dashboard that name no metric of ours; `up` is Prometheus's own.
-    const PROMQL: [&str; 9] =
-        ["up", "by", "on", "max", "rate", "changes", "predict_linear", "group_right", "quorate"];
+    const PROMQL: [&str; 10] = [
+        "up",
+        "by",
+        "on",
+        "max",
+        "rate",
+        "changes",
+        "predict_linear",
+        "group_right",
+        "quorate",
+        "time",
+    ];
 
     /// The names of metrics in an expression: no labels, ranges, functions or numbers.
     fn names(expression: &str) -> Vec<String> {
@@ -177,8 +215,12 @@ mod tests {
         assert_eq!(asked.len(), rules.matches("- alert: ").count());
         expressions(&serde_json::from_str(board).unwrap(), &mut asked);
         let group = GroupStatus { name: "kv".to_string(), ..GroupStatus::default() };
-        let status =
-            NodeStatus { groups: vec![group], disk_free_bytes: Some(1), ..NodeStatus::default() };
+        let status = NodeStatus {
+            groups: vec![group],
+            disk_free_bytes: Some(1),
+            certificates: vec![CertificateStatus::default()],
+            ..NodeStatus::default()
+        };
         let exported = text(&status, "");
         let asked: Vec<String> = asked.iter().flat_map(|expression| names(expression)).collect();
         assert!(asked.len() > 15, "{asked:?}");

@@ -37,6 +37,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::dashboard::{self, Look, Looking};
 use crate::inbox::{Door, Incoming};
+use crate::tls::renewal::Certificates;
 use crate::zookeeper::Arrival;
 pub(crate) use asking::Others;
 pub use asking::{ClusterStatus, MemberListed};
@@ -66,6 +67,7 @@ pub(crate) struct Administrators {
     questions: mpsc::Sender<Question>,
     /// Where the snapshots are.
     log: PathBuf,
+    certificates: Certificates,
 }
 
 /// No answer: the node is stopping, or it is too busy to say how it is.
@@ -80,10 +82,15 @@ impl IntoResponse for Silent {
 
 impl Administrators {
     /// Answers out of what the loop says, and what the coordination service says.
-    pub(crate) fn start(others: Others, zookeeper: Door<Arrival>, log: PathBuf) -> Self {
+    pub(crate) fn start(
+        others: Others,
+        zookeeper: Door<Arrival>,
+        log: PathBuf,
+        certificates: Certificates,
+    ) -> Self {
         let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
         tokio::task::spawn_local(pass_on(questions, others, zookeeper));
-        Self { questions: sender, log }
+        Self { questions: sender, log, certificates }
     }
 
     /// Answers until the node ends.
@@ -99,7 +106,8 @@ impl Administrators {
     }
 
     async fn status(&self) -> Result<NodeStatus, Silent> {
-        self.ask(Question::Status).await
+        let status = self.ask(Question::Status).await?;
+        Ok(NodeStatus { certificates: self.certificates.status(), ..status })
     }
 
     /// How the cluster is.

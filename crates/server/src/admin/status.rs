@@ -4,6 +4,8 @@ use quorate_contracts::{GroupId, NodeId, Room, Time};
 use quorate_raft::{FollowerView, Raft, RoleName, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::tls::renewal::CertificateStatus;
+
 /// How a node is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -80,6 +82,9 @@ pub struct NodeStatus {
     /// ... and those of them that have a leader.
     #[serde(skip_serializing_if = "is_zero")]
     pub idle_groups_with_leader: usize,
+    /// Its certificates, by what it uses them for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
     /// Its key/value store.
     pub kv: KvStatus,
     /// Its Raft groups.

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
 use super::about::About;
@@ -26,6 +27,7 @@ use super::authority::Mended;
 use super::desk::Desk;
 use super::{grpc, pages};
 use crate::config::ServeConfig;
+use crate::tls::renewal::{Renewal, Renewed};
 use crate::tls::{ClientCertificate, TlsError, common_name};
 
 /// Calls and streams of one connection at a time: clients put thousands of watches on one.
@@ -77,7 +79,7 @@ impl Api {
 /// TLS on this port, if there is.
 #[derive(Clone)]
 pub(crate) struct Security {
-    acceptor: TlsAcceptor,
+    server: Renewed<ServerConfig>,
     /// Who comes without is served too.
     also_plain: bool,
     /// Every client has shown a certificate, so its common name tells who it is.
@@ -86,12 +88,16 @@ pub(crate) struct Security {
 
 impl Security {
     /// What the configuration asks for.
-    pub(crate) fn new(config: &ServeConfig) -> Result<Option<Self>, TlsError> {
+    pub(crate) fn new(
+        config: &ServeConfig,
+        renewal: &mut Renewal,
+    ) -> Result<Option<Self>, TlsError> {
         let Some(tls) = &config.etcd_tls else { return Ok(None) };
-        let mut server = Arc::unwrap_or_clone(tls.acceptor()?);
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let adapt = |server: &mut ServerConfig| {
+            server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        };
         Ok(Some(Self {
-            acceptor: Arc::new(server).into(),
+            server: renewal.acceptor("etcd_tls", tls, adapt)?,
             also_plain: config.etcd_also_plain,
             names_users: tls.client_certificate == ClientCertificate::Need,
         }))
@@ -143,7 +149,7 @@ async fn secure(socket: TcpStream, security: &Security) -> io::Result<Channel> {
     if security.also_plain && socket.peek(&mut first).await? == 1 && first[0] != TLS_HANDSHAKE {
         return Ok(Channel::Plain(socket));
     }
-    Ok(Channel::Tls(Box::new(security.acceptor.accept(socket).await?)))
+    Ok(Channel::Tls(Box::new(TlsAcceptor::from(security.server.current()).accept(socket).await?)))
 }
 
 fn certified_user(stream: &TlsStream<TcpStream>) -> Option<CertifiedUser> {

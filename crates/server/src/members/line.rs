@@ -99,7 +99,7 @@ impl Acceptor {
             let channel = match &self.trust.tls {
                 None => Channel::plain(stream),
                 Some((tls, _)) => {
-                    Channel::accept(stream, tls.clone()).await.map_err(Refused::Tls)?
+                    Channel::accept(stream, tls.current()).await.map_err(Refused::Tls)?
                 }
             };
             let secret = self.trust.secret.as_ref();

@@ -26,7 +26,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -40,6 +39,7 @@ use tokio::sync::Notify;
 
 use crate::channel::Channel;
 use crate::outbox::Outbox;
+use crate::tls::renewal::Renewed;
 pub(crate) use hello::Secret;
 pub(crate) use line::{Acceptor, Line};
 
@@ -62,7 +62,7 @@ pub(crate) struct Trust {
     /// A secret that all members know.
     pub(crate) secret: Option<Secret>,
     /// Mutual TLS: what to accept with, and what to dial with.
-    pub(crate) tls: Option<(Arc<ServerConfig>, Arc<ClientConfig>)>,
+    pub(crate) tls: Option<(Renewed<ServerConfig>, Renewed<ClientConfig>)>,
 }
 
 impl Trust {
@@ -284,7 +284,7 @@ impl Dialler {
                 let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
                 let name = host.trim_start_matches('[').trim_end_matches(']').to_string();
                 let name = ServerName::try_from(name).map_err(io::Error::other)?;
-                Channel::connect(stream, config.clone(), name).await?
+                Channel::connect(stream, config.current(), name).await?
             }
         };
         hello::say(&channel, self.identity, self.to, self.trust.secret.as_ref()).await?;
