@@ -23,13 +23,15 @@ import traceback
 
 # What `quorate up` binds on one machine: first port and how many (DESIGN: ports by default).
 PORT_BASES = (2181, 2281, 2379, 8080, 7400)
+# And with --playground: where members listen behind its relays, and its page.
+PLAYGROUND_BASES = (7450, 8070)
 
 
 def free_offset(nodes):
     """A port offset at which every port that `quorate up` may bind is free just now."""
     start = 20000 + (os.getpid() * 97) % 20000
     for offset in range(start, start + 5000, 10):
-        if all(is_free(base + offset + i) for base in PORT_BASES for i in range(nodes)):
+        if all(is_free(base + offset + i) for base in PORT_BASES + PLAYGROUND_BASES for i in range(nodes)):
             return offset
     raise RuntimeError("no free range of ports found from offset %d on" % start)
 
@@ -84,13 +86,14 @@ def srvr_mode(host):
 class QuorateCluster:
     """`quorate up` as a child process, on free ports, under a temporary directory. `place` is where tests keep files."""
 
-    def __init__(self, binary, nodes=3, directory=None, config=None, ports_for=None):
-        """`config` is a file for `quorate up --config`; `ports_for` keeps ports for so many nodes."""
+    def __init__(self, binary, nodes=3, directory=None, config=None, ports_for=None, more=()):
+        """`config` is a file for `quorate up --config`; `ports_for` keeps ports for so many nodes; `more` are other arguments."""
         self.binary = os.path.abspath(binary)
         self.nodes = nodes
         self.owned = directory is None
         self.dir = self.place = directory or tempfile.mkdtemp(prefix="quorate-e2e-")
         self.config = config
+        self.more = list(more)
         self.offset = free_offset(ports_for or nodes)
         self.log = open(os.path.join(self.dir, "up.log"), "ab")
         self.up = None
@@ -109,7 +112,7 @@ class QuorateCluster:
 
     def start_all(self, seconds=30):
         command = [self.binary, "up", "--dir", self.data, "--nodes", str(self.nodes), "--port-offset", str(self.offset)]
-        command += ["--config", self.config] if self.config else []
+        command += (["--config", self.config] if self.config else []) + self.more
         self.up = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         wait_until("`quorate up` serving on every node", self.serving, seconds)
 

@@ -32,6 +32,9 @@ pub(crate) struct NodeEntry {
     pub(crate) etcd: Option<SocketAddr>,
     pub(crate) admin: SocketAddr,
     pub(crate) member: SocketAddr,
+    /// Where it listens for the others, if a relay of `quorate up --playground` is at `member`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) member_listen: Option<SocketAddr>,
 }
 
 /// Default ports; node i adds i - 1, and the offset is added to all.
@@ -40,6 +43,10 @@ const ZOOKEEPER_TLS_PORT: u16 = 2281;
 const ETCD_PORT: u16 = 2379;
 const ADMIN_PORT: u16 = 8080;
 const MEMBER_PORT: u16 = 7400;
+/// Where members listen whose own port is a relay's.
+const RELAYED_PORT: u16 = 7450;
+/// The page of `quorate up --playground`.
+const PLAYGROUND_PORT: u16 = 8070;
 
 impl ClusterFile {
     pub(crate) fn path(directory: &Path) -> PathBuf {
@@ -89,7 +96,20 @@ pub(crate) fn local_entry(id: u64, offset: u16, with_tls: bool) -> Option<NodeEn
         etcd: Some(address(ETCD_PORT)?),
         admin: address(ADMIN_PORT)?,
         member: address(MEMBER_PORT)?,
+        member_listen: None,
     })
+}
+
+/// The same node behind a relay.
+pub(crate) fn relayed(entry: NodeEntry, offset: u16) -> Option<NodeEntry> {
+    let add = u16::try_from(entry.id - 1).ok()?.checked_add(offset)?;
+    let port = RELAYED_PORT.checked_add(add)?;
+    Some(NodeEntry { member_listen: Some(([127, 0, 0, 1], port).into()), ..entry })
+}
+
+/// Where the page of a playground is; `None` if the port does not exist.
+pub(crate) fn playground_address(offset: u16) -> Option<SocketAddr> {
+    Some(([127, 0, 0, 1], PLAYGROUND_PORT.checked_add(offset)?).into())
 }
 
 /// Where a node keeps its data.
@@ -112,7 +132,7 @@ pub(crate) fn local_config(
     let member = |entry: &NodeEntry| MemberAddress {
         id: entry.id,
         member: entry.member.to_string(),
-        member_listen: None,
+        member_listen: entry.member_listen.map(|at| at.to_string()),
         zookeeper: entry.zookeeper,
         zookeeper_tls: entry.zookeeper_tls,
         etcd: entry.etcd,
@@ -129,7 +149,15 @@ pub(crate) fn local_config(
 
 /// Asks a node how it is.
 pub(crate) fn ask_status(admin: SocketAddr) -> std::io::Result<NodeStatus> {
-    let (_, body) = ask_admin(admin, "GET /status", Duration::from_secs(2))?;
+    ask_status_within(admin, Duration::from_secs(2))
+}
+
+/// The same, for who cannot wait so long.
+pub(crate) fn ask_status_within(
+    admin: SocketAddr,
+    patience: Duration,
+) -> std::io::Result<NodeStatus> {
+    let (_, body) = ask_admin(admin, "GET /status", patience)?;
     serde_json::from_str(&body).map_err(std::io::Error::other)
 }
 

@@ -68,6 +68,11 @@ impl Failure {
         Self { kind, what: what.to_string(), cause: cause.to_string(), help: help.to_string() }
     }
 
+    /// Why.
+    pub(crate) fn cause(&self) -> &str {
+        &self.cause
+    }
+
     /// Tells it on stderr, and what the process is to exit with.
     pub(crate) fn report(&self) -> ExitCode {
         let Self { kind, what, cause, help } = self;

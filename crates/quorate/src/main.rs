@@ -16,6 +16,7 @@ mod log;
 mod member;
 mod node;
 mod player;
+mod playground;
 mod recover;
 mod serve;
 mod servers;

@@ -33,6 +33,10 @@ pub(crate) struct Serve {
     /// End with the process of this id (used by `quorate up`)
     #[arg(long, value_name = "PID", hide = true)]
     die_with: Option<u32>,
+
+    /// Each sync of the log takes longer by the milliseconds in this file (used by `quorate up --playground`)
+    #[arg(long, value_name = "FILE", hide = true)]
+    disk_delay_file: Option<PathBuf>,
 }
 
 /// Make a data directory for one node, once
@@ -65,6 +69,7 @@ impl Serve {
             (path, None) => read_config(path.as_deref().unwrap_or(Path::new("")))?,
         };
         config.join |= self.join;
+        config.disk_delay_file.clone_from(&self.disk_delay_file);
         raise_open_files();
         let parent = self.die_with;
         if let Some(parent) = parent {

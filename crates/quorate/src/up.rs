@@ -11,20 +11,23 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use quorate_contracts::{ClusterId, NodeId};
 use quorate_server::{DataDir, LockError, ServeConfig, lock_file, random_u64};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::{
     ClusterFile, NodeEntry, ask_status, is_alive, local_config, local_entry, node_config,
-    node_directory,
+    node_directory, playground_address, relayed,
 };
 use crate::failure::{Done, Failure, Kind, say, tell};
+use crate::playground::{Nodes, Order, Playground, delay_file};
 use crate::serve::{explain_data_dir, read_config};
 
 /// Start a cluster on this machine and keep it running until Ctrl-C
 #[derive(Args)]
 #[command(after_help = "Examples:
   quorate up
-  quorate up --dir /tmp/demo --nodes 5 --port-offset 1000")]
+  quorate up --dir /tmp/demo --nodes 5 --port-offset 1000
+  quorate up --dir /tmp/play --playground    to kill nodes and cut links from a page")]
 pub(crate) struct Up {
     /// Where the cluster keeps its data; an existing one goes on
     #[arg(long, value_name = "DIR", default_value = "quorate-data")]
@@ -41,6 +44,10 @@ pub(crate) struct Up {
     /// Settings for every node (TOML, the keys of `serve`)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Also serve a page on which nodes are stopped, links cut and disks slowed while clients work and are checked
+    #[arg(long)]
+    playground: bool,
 }
 
 fn nodes(text: &str) -> Result<u64, String> {
@@ -65,6 +72,7 @@ impl Up {
             None => ServeConfig::default(),
         };
         let mut cluster = self.prepare(&directory, &base)?;
+        let playground = self.open_playground(&directory, &cluster)?;
         let mut children = Children::default();
         for entry in &mut cluster.nodes {
             let child = start(&directory, entry.id, None)?;
@@ -75,7 +83,11 @@ impl Up {
         cluster.write(&directory)?;
         children.wait_until_serving(&directory, &cluster)?;
         announce(&directory, &cluster);
-        watch_over(&directory, children)?;
+        if let Some(playground) = &playground {
+            playground.begin()?;
+            tell(&format!("Playground: {}", playground.url));
+        }
+        watch_over(&directory, children, playground)?;
         Ok(Done::Yes)
     }
 
@@ -88,12 +100,52 @@ impl Up {
         self.dir.canonicalize().map_err(failed)
     }
 
+    /// The page and the relays, which must be there before the nodes are; without them, nothing that would slow a disk.
+    fn open_playground(
+        &self,
+        directory: &Path,
+        cluster: &ClusterFile,
+    ) -> Result<Option<Playground>, Failure> {
+        for node in &cluster.nodes {
+            let file = delay_file(directory, node.id);
+            let done = match self.playground {
+                true => std::fs::write(&file, "0"),
+                false => match std::fs::remove_file(&file) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
+                },
+            };
+            done.map_err(|error| {
+                let what = format!("change {}", file.display());
+                Failure::new(Kind::Data, what, error, "is the directory writable?")
+            })?;
+        }
+        match playground_address(self.port_offset) {
+            Some(page) if self.playground => {
+                Playground::open(directory, &cluster.nodes, page).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A node of the cluster, behind a relay if there is a playground.
+    fn entry(&self, id: u64, with_tls: bool) -> Option<NodeEntry> {
+        let entry = local_entry(id, self.port_offset, with_tls)?;
+        if self.playground { relayed(entry, self.port_offset) } else { Some(entry) }
+    }
+
     /// Makes the data directories of a new cluster, and writes every node's configuration.
     fn prepare(&self, directory: &Path, base: &ServeConfig) -> Result<ClusterFile, Failure> {
         let what = format!("make a cluster in {}", directory.display());
         let with_tls = base.client_tls.is_some();
+        if self.playground && (base.member_tls.is_some() || base.etcd_tls.is_some()) {
+            let cause =
+                "with `member_tls` nobody can tell who dials, and its clients do not speak TLS";
+            let help = "leave out `member_tls` and `etcd_tls`, or --playground";
+            return Err(Failure::new(Kind::Usage, "open the playground", cause, help));
+        }
         let entries: Option<Vec<NodeEntry>> =
-            (1..=self.nodes).map(|id| local_entry(id, self.port_offset, with_tls)).collect();
+            (1..=self.nodes).map(|id| self.entry(id, with_tls)).collect();
         let entries = entries.ok_or_else(|| {
             let cause = format!("--port-offset {} leads beyond port 65535", self.port_offset);
             Failure::new(Kind::Usage, &what, cause, "choose a smaller one")
@@ -173,6 +225,10 @@ pub(crate) fn start(directory: &Path, id: u64, lives_for: Option<u32>) -> Result
             command.arg("--die-with").arg(parent.to_string());
         }
     }
+    let delay = delay_file(directory, id);
+    if delay.exists() {
+        command.arg("--disk-delay-file").arg(delay);
+    }
     command.spawn().map_err(failed)
 }
 
@@ -204,6 +260,18 @@ impl Children {
         Ok(())
     }
 
+    /// Starts a node again; says which process it is.
+    fn start(&mut self, directory: &Path, id: u64) -> Result<u32, String> {
+        let in_words = |failure: Failure| failure.cause().to_owned();
+        let child = start(directory, id, None).map_err(in_words)?;
+        let pid = child.id();
+        self.0.push((id, child));
+        let mut cluster = ClusterFile::read(directory).map_err(in_words)?;
+        cluster.nodes.iter_mut().filter(|node| node.id == id).for_each(|node| node.pid = pid);
+        cluster.write(directory).map_err(in_words)?;
+        Ok(pid)
+    }
+
     /// A node that has ended since the last look.
     fn ended(&mut self) -> Option<(u64, ExitStatus)> {
         let found = self.0.iter_mut().enumerate().find_map(|(at, (id, child))| {
@@ -220,6 +288,8 @@ impl Drop for Children {
     fn drop(&mut self) {
         for (_, child) in &self.0 {
             interrupt(child.id());
+            // Who is paused would not hear of it.
+            send(child.id(), Signal::CONT);
         }
         let end = Instant::now() + Duration::from_secs(5);
         for (_, child) in &mut self.0 {
@@ -258,8 +328,12 @@ impl Adopted {
 
 /// Asks a process to stop, without handing anything over: where all nodes stop there is nobody to take it.
 pub(crate) fn interrupt(pid: u32) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+    send(pid, Signal::INT);
+}
+
+fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
     }
 }
 
@@ -324,9 +398,21 @@ fn announce(directory: &Path, cluster: &ClusterFile) {
     tell(&text);
 }
 
+/// What somebody wants done in the playground; for ever nothing if there is none.
+async fn next(playground: &mut Option<Playground>) -> Option<Order> {
+    match playground {
+        Some(playground) => playground.order().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Reports nodes that die, until told to stop. Nodes started again by `quorate node start` are ended with
 /// the others.
-fn watch_over(directory: &Path, mut children: Children) -> Result<(), Failure> {
+fn watch_over(
+    directory: &Path,
+    mut children: Children,
+    mut playground: Option<Playground>,
+) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
             Failure::new(
@@ -348,6 +434,11 @@ fn watch_over(directory: &Path, mut children: Children) -> Result<(), Failure> {
             tokio::select! {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
+                Some(order) = next(&mut playground) => {
+                    let nodes = Nodes { directory };
+                    let done = nodes.act(order.act, |id| children.start(directory, id));
+                    let _ = order.answer.send(done);
+                }
                 _ = tick.tick() => {
                     while let Some((id, status)) = children.ended() {
                         say(&format!("node {id} ended with {status}; start it again with\n  \

@@ -65,6 +65,15 @@ impl RealDisk {
         directory: &Path,
         completed: impl Fn(Completion) + Clone + Send + 'static,
     ) -> io::Result<Self> {
+        Self::delayed(directory, None, completed)
+    }
+
+    /// The same; each sync takes longer by as many milliseconds as stand in a file at that time, if there is one.
+    pub(crate) fn delayed(
+        directory: &Path,
+        delay: Option<&Path>,
+        completed: impl Fn(Completion) + Clone + Send + 'static,
+    ) -> io::Result<Self> {
         let gauge = DiskGauge { directory: directory.to_path_buf(), syncs: Arc::default() };
         let spawn = |name: &str| {
             let (sender, receiver) = channel();
@@ -72,6 +81,7 @@ impl RealDisk {
                 directory: directory.to_path_buf(),
                 open: HashMap::new(),
                 gauge: gauge.clone(),
+                delay: delay.map(Path::to_path_buf),
             };
             let completed = completed.clone();
             thread::Builder::new()
@@ -142,6 +152,8 @@ struct Worker {
     directory: PathBuf,
     open: HashMap<String, File>,
     gauge: DiskGauge,
+    /// See `RealDisk::delayed`.
+    delay: Option<PathBuf>,
 }
 
 impl Worker {
@@ -164,6 +176,7 @@ impl Worker {
                 if sync {
                     let began = Instant::now();
                     file.sync_data()?;
+                    self.delay();
                     self.gauge.synced(began.elapsed());
                 }
             }
@@ -187,6 +200,12 @@ impl Worker {
             }
         }
         Ok(Bytes::new())
+    }
+
+    fn delay(&self) {
+        let Some(file) = &self.delay else { return };
+        let text = fs::read_to_string(file).unwrap_or_default();
+        thread::sleep(Duration::from_millis(text.trim().parse().unwrap_or(0)));
     }
 
     /// Space is reserved before anything is written, so that a full disk is met here; what was begun then

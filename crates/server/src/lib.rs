@@ -54,10 +54,12 @@ mod service;
 mod tls;
 mod zookeeper;
 
-pub use admin::{ClusterStatus, GroupStatus, KvStatus, MemberListed, NodeStatus, RoomName};
+pub use admin::{
+    ClusterStatus, GroupStatus, KvStatus, MemberListed, NodeStatus, RoomName, stranger,
+};
 pub use config::zoo_cfg::ZooCfg;
 pub use config::{ConfigError, MemberAddress, ServeConfig};
-pub use dashboard::player_page;
+pub use dashboard::{dashboard_file, player_page};
 pub use data_dir::{DataDir, DataDirError, LockError, lock_file, random_u64, write_aside};
 pub use disk::RealDisk;
 pub use found::{FoundError, found};

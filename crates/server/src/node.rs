@@ -126,7 +126,8 @@ async fn run(
     let completions = Completions::new(bell.clone());
     let disk = {
         let completions = completions.clone();
-        RealDisk::new(&data_dir.log(), move |completion| completions.push(completion))?
+        let delay = config.disk_delay_file.as_deref();
+        RealDisk::delayed(&data_dir.log(), delay, move |completion| completions.push(completion))?
     };
     let gauge = disk.gauge();
     let options = StorageOptions {

@@ -191,7 +191,11 @@ impl Worker {
     }
 }
 
-fn ended<T, O>(answer: &Result<Answer<T>, Unanswered>, output: impl FnOnce(&T) -> O) -> End<O> {
+/// What an operation of the history ended with.
+pub(crate) fn ended<T, O>(
+    answer: &Result<Answer<T>, Unanswered>,
+    output: impl FnOnce(&T) -> O,
+) -> End<O> {
     match answer {
         Ok(answer) => End::Returned(output(&answer.result)),
         Err(Unanswered::Refused(_)) => End::Refused,
@@ -199,7 +203,8 @@ fn ended<T, O>(answer: &Result<Answer<T>, Unanswered>, output: impl FnOnce(&T) -
     }
 }
 
-fn told(found: Option<i64>) -> Value {
+/// What a read saw.
+pub(crate) fn told(found: Option<i64>) -> Value {
     found.map_or(Value::Nil, Value::Int)
 }
 

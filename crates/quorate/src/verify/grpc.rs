@@ -13,12 +13,12 @@ use quorate_etcd::messages::etcdserverpb::compare::{CompareResult, CompareTarget
 use quorate_etcd::messages::etcdserverpb::{request_op, response_op};
 use tokio::time::timeout;
 
-/// How long a call may take.
+/// How long a call may take, where nobody says.
 const CALL_MAX: Duration = Duration::from_secs(5);
 
 /// Why there is no result.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Unanswered {
+pub(crate) enum Unanswered {
     /// Nothing happened.
     Refused(String),
     /// It may have happened.
@@ -36,9 +36,9 @@ impl fmt::Display for Unanswered {
 
 /// A result, and the revision at which it stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Answer<T> {
-    pub(super) result: T,
-    pub(super) revision: u64,
+pub(crate) struct Answer<T> {
+    pub(crate) result: T,
+    pub(crate) revision: u64,
 }
 
 impl<T> Answer<T> {
@@ -51,37 +51,43 @@ impl<T> Answer<T> {
 type Answered<T> = Result<Answer<T>, Unanswered>;
 
 /// A client that stays with one server as long as that answers.
-pub(super) struct KvClient {
+pub(crate) struct KvClient {
     servers: Vec<Channel>,
     at: usize,
+    patience: Duration,
 }
 
 impl KvClient {
     /// A client that begins with the server of this number.
-    pub(super) fn new(servers: &[String], first: usize) -> Self {
+    pub(crate) fn new(servers: &[String], first: usize) -> Self {
         let servers: Vec<Channel> = servers.iter().map(|server| Channel::new(server)).collect();
-        Self { at: first % servers.len().max(1), servers }
+        Self { at: first % servers.len().max(1), servers, patience: CALL_MAX }
+    }
+
+    /// The same; its calls may take no longer than this.
+    pub(crate) fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The server that it stays with.
-    pub(super) fn server(&self) -> &str {
+    pub(crate) fn server(&self) -> &str {
         self.servers[self.at].address()
     }
 
-    pub(super) async fn put(&mut self, key: &str, value: i64) -> Answered<()> {
+    pub(crate) async fn put(&mut self, key: &str, value: i64) -> Answered<()> {
         let answer: pb::PutResponse = self.call("Put", &put(key, value)).await?;
         Ok(Answer::new(answer.header, ()))
     }
 
     /// What is there. A serializable read is answered by the server alone and may be old.
-    pub(super) async fn get(&mut self, key: &str, serializable: bool) -> Answered<Option<i64>> {
+    pub(crate) async fn get(&mut self, key: &str, serializable: bool) -> Answered<Option<i64>> {
         let request = pb::RangeRequest { serializable, ..range(key) };
         let answer: pb::RangeResponse = self.call("Range", &request).await?;
         Ok(Answer::new(answer.header, value_in(&answer)))
     }
 
     /// The second value instead of the first, if that is there.
-    pub(super) async fn swap(&mut self, key: &str, from: Option<i64>, to: i64) -> Answered<bool> {
+    pub(crate) async fn swap(&mut self, key: &str, from: Option<i64>, to: i64) -> Answered<bool> {
         let (target, expected) = match from {
             Some(from) => (CompareTarget::Value, TargetUnion::Value(from.to_string().into())),
             None => (CompareTarget::Create, TargetUnion::CreateRevision(0)),
@@ -103,7 +109,7 @@ impl KvClient {
     }
 
     /// Reads, and then writes, at once. Gives what the reads saw.
-    pub(super) async fn transact(
+    pub(crate) async fn transact(
         &mut self,
         reads: &[String],
         writes: &[(String, i64)],
@@ -122,14 +128,27 @@ impl KvClient {
     }
 
     /// Deletes everything that begins like this.
-    pub(super) async fn delete_all(&mut self, prefix: &str) -> Answered<()> {
-        let range_end = quorate_etcd::prefix_end(prefix.as_bytes()).into();
-        let request = pb::DeleteRangeRequest {
-            key: prefix.to_owned().into(),
-            range_end,
-            ..Default::default()
-        };
+    pub(crate) async fn delete_all(&mut self, prefix: &str) -> Answered<()> {
+        self.delete(prefix, quorate_etcd::prefix_end(prefix.as_bytes())).await
+    }
+
+    /// Deletes everything from the first key on, up to the second one and without it.
+    pub(crate) async fn delete_range(&mut self, from: &str, to: &str) -> Answered<()> {
+        self.delete(from, to.as_bytes().to_vec()).await
+    }
+
+    async fn delete(&mut self, key: &str, end: Vec<u8>) -> Answered<()> {
+        let (key, range_end) = (key.to_owned().into(), end.into());
+        let request = pb::DeleteRangeRequest { key, range_end, ..Default::default() };
         let answer: pb::DeleteRangeResponse = self.call("DeleteRange", &request).await?;
+        Ok(Answer::new(answer.header, ()))
+    }
+
+    /// Forgets what was before a revision.
+    pub(crate) async fn compact(&mut self, revision: u64) -> Answered<()> {
+        let revision = i64::try_from(revision).unwrap_or(i64::MAX);
+        let request = pb::CompactionRequest { revision, ..Default::default() };
+        let answer: pb::CompactionResponse = self.call("Compact", &request).await?;
         Ok(Answer::new(answer.header, ()))
     }
 
@@ -143,9 +162,10 @@ impl KvClient {
         let (metadata, mut why) = (Metadata::new(), "there is no server".to_owned());
         for _ in 0..self.servers.len() {
             let call = self.servers[self.at].unary(&method, &metadata, &message);
-            let Ok(answer) = timeout(CALL_MAX, call).await else {
+            let Ok(answer) = timeout(self.patience, call).await else {
                 self.move_on();
-                return Err(Unanswered::Unknown(format!("no answer within {CALL_MAX:?}")));
+                let why = format!("no answer within {:?}", self.patience);
+                return Err(Unanswered::Unknown(why));
             };
             match answer {
                 Ok(reply) => return understood(&reply.message),

@@ -1,10 +1,10 @@
 //! `quorate verify`: a workload against a running cluster, faults if wanted, and a verdict on what the clients saw.
 
-mod etcd;
+pub(crate) mod etcd;
 mod faults;
-mod grpc;
+pub(crate) mod grpc;
 mod judge;
-mod record;
+pub(crate) mod record;
 mod workload;
 mod zookeeper;
 

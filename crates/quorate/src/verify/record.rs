@@ -193,7 +193,14 @@ impl Recorder {
     }
 }
 
-fn tell<I, O: Clone>(history: &mut History<I, O>, op: OpId, now: Nanos, end: &End<O>, by: By<'_>) {
+/// Writes down how an operation ended, and who said so.
+pub(crate) fn tell<I, O: Clone>(
+    history: &mut History<I, O>,
+    op: OpId,
+    now: Nanos,
+    end: &End<O>,
+    by: By<'_>,
+) {
     match end {
         End::Returned(output) => history.returned(op, now, output.clone()),
         End::Refused => history.refused(op, now),

@@ -297,8 +297,9 @@ pub(crate) fn other_site(headers: &HeaderMap, names: &[String]) -> Option<&'stat
     headers.get(header::ORIGIN).and_then(|_| stranger(headers, names))
 }
 
-/// Why a request is refused.
-fn stranger(headers: &HeaderMap, names: &[String]) -> Option<&'static str> {
+/// Why a request is refused that asks under a name that is not ours, as browsers do for an attacker whose name server points
+/// here, or that a page of another site made. Ours are addresses, `localhost` and these.
+pub fn stranger(headers: &HeaderMap, names: &[String]) -> Option<&'static str> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
     if !host.is_empty() && !is_ours(host_name(host), names) {

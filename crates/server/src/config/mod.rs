@@ -119,6 +119,10 @@ pub struct ServeConfig {
     pub kv_client_idle_ms: u64,
     /// The dashboard shows what the services hold, as far as everybody may read it.
     pub dashboard_data: bool,
+    /// A file that says by how many milliseconds each sync of the log takes longer, read at each. No setting: `quorate up
+    /// --playground` asks for it.
+    #[serde(skip)]
+    pub disk_delay_file: Option<PathBuf>,
     /// Groups that hold nothing, hosted only to measure what a group costs (`quorate bench groups`).
     #[serde(skip_serializing_if = "is_zero")]
     pub idle_groups: u64,
@@ -216,6 +220,7 @@ impl Default for ServeConfig {
             kv_progress_notify_ms: 600_000,
             kv_client_idle_ms: 3_600_000,
             dashboard_data: true,
+            disk_delay_file: None,
             idle_groups: 0,
         }
     }

@@ -27,6 +27,7 @@ const ASSETS: &[Asset] = &[
     asset!("dom.js", "text/javascript"),
     asset!("figures.js", "text/javascript"),
     asset!("cluster.js", "text/javascript"),
+    asset!("picture.js", "text/javascript"),
     asset!("logs.js", "text/javascript"),
     asset!("members.js", "text/javascript"),
     asset!("plots.js", "text/javascript"),
@@ -34,6 +35,9 @@ const ASSETS: &[Asset] = &[
     asset!("znodes.js", "text/javascript"),
     asset!("keys.js", "text/javascript"),
     asset!("clients.js", "text/javascript"),
+    asset!("playground.html", "text/html"),
+    asset!("playground.css", "text/css"),
+    asset!("playground.js", "text/javascript"),
     asset!("player.html", "text/html"),
     asset!("player.css", "text/css"),
     asset!("trace.js", "text/javascript"),
@@ -50,8 +54,8 @@ pub(super) fn find(name: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.name == name)
 }
 
-/// A file, for a browser.
-pub(super) fn give(name: &str) -> Response {
+/// A file of the dashboard's pages, for a browser, with the policy under which it runs; 404 if there is none of this name.
+pub fn give(name: &str) -> Response {
     let Some(asset) = find(name) else {
         return (StatusCode::NOT_FOUND, "the dashboard has no such page").into_response();
     };

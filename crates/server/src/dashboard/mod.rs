@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `/`, `/dashboard` | the dashboard |
 //! | `/dashboard/player` | the player of traces (`docs/trace.md`), for files of the visitor's own machine |
-//! | `/dashboard/FILE` | what these pages are made of (`assets`) |
+//! | `/dashboard/FILE` | what these pages are made of (`assets`); the page of `quorate up --playground` is there too |
 //! | `/dashboard/stream` | server-sent events: [`ClusterStatus`](crate::ClusterStatus), and who tells it (`hub`) |
 //! | `/dashboard/znodes/PATH` | JSON: a znode and its children (`look`) |
 //! | `/dashboard/keys/REVISION/PREFIX`, `/dashboard/key/REVISION/KEY` | JSON: keys, a key with its value, leases (`keys`); revision 0 is the newest |
@@ -31,6 +31,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::admin::{AdminDoors, Administrators, Silent};
+pub use assets::give as dashboard_file;
 use hub::Hub;
 pub(crate) use look::{Look, Looking};
 pub use player::player_page;
