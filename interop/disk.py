@@ -4,7 +4,8 @@ so that nothing of it is left behind.
     disk.py --quorate target/release/quorate
 
 Asserts that leadership goes to where there is room; that on full disks writes are refused clearly and took no effect, while reads, new
-sessions, elections and restarts go on; that everybody is told; that with room writes go on by themselves, with nothing lost; and that a damaged snapshot comes back from the others.
+sessions, elections and restarts go on, and who knocks where nobody is let in is sent away; that everybody is told; that with room writes go on by themselves,
+with nothing lost; and that a damaged snapshot, or a lost one, comes back from the others.
 Needs `unshare` with mount namespaces: as root, or where users may make namespaces.
 """
 
@@ -12,6 +13,8 @@ import argparse
 import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -96,6 +99,16 @@ def once(hosts):
     return client
 
 
+def is_sent_away(host):
+    """Whether the connection of a client that asks for a new session is closed without an answer."""
+    name, port = host.rsplit(":", 1)
+    with socket.create_connection((name, int(port)), timeout=5) as connection:
+        # Protocol 0, has seen nothing, 8 s, no session, a password of sixteen zeros.
+        request = struct.pack(">iqiqi16s", 0, 0, 8000, 0, 16, b"")
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        return connection.recv(1) == b""
+
+
 def admin(cluster, i, path):
     with urllib.request.urlopen("http://%s%s" % (cluster.members()[i]["admin"], path), timeout=5) as answer:
         return answer.read().decode()
@@ -149,6 +162,16 @@ class Story:
             assert Writes(reader, "/disk/x").write(10) == "refused", "not refused at %s" % host
             reader.stop()
             reader.close()
+        return self.new_sessions_are_sent_away()
+
+    def new_sessions_are_sent_away(self):
+        """Where nothing would let them in, they are not kept waiting: a client that knows all servers finds one soon."""
+        on_reserve = [i for i in self.cluster.ids if self.room(i) == "reserve"]
+        for i in on_reserve:
+            began = time.monotonic()
+            wait_until("n%d to send a client away" % i, lambda: is_sent_away(self.cluster.host(i)), 10)
+            assert time.monotonic() - began < 8, "it was kept waiting"
+        return "n%s sent away who came" % ", n".join(map(str, on_reserve)) if on_reserve else "nobody was on the reserve"
 
     def everybody_is_told(self):
         full = [i for i in self.cluster.ids if self.room(i) != "enough"]
@@ -167,8 +190,8 @@ class Story:
         wait_until("another leader", lambda: self.cluster.leader() != dead, 30)
         self.cluster.start(dead)
         wait_until("the killed server to serve again", lambda: ruok(self.cluster.host(dead)), 30)
-        self.reads_go_on()
-        return "n%d was killed, n%d leads" % (dead, self.cluster.leader())
+        told = self.reads_go_on()
+        return "n%d was killed, n%d leads; %s" % (dead, self.cluster.leader(), told)
 
     def room_lets_writes_go_on(self):
         for i in self.cluster.ids:
@@ -192,35 +215,47 @@ class Story:
             map(len, (self.writes.done, self.writes.refused, self.writes.unknown)))
 
 
-def damaged_snapshot_comes_back(cluster):
-    """A bit of a follower's snapshot rots while it is down, after so many writes that its log begins with it."""
+def rot(file):
+    """A bit of it rots."""
+    with open(file, "r+b") as f:
+        f.seek(os.path.getsize(file) // 2)
+        byte = f.read(1)
+        f.seek(-1, os.SEEK_CUR)
+        f.write(bytes([byte[0] ^ 4]))
+    return os.path.basename(file)
+
+
+def lose(file):
+    """It is gone, so that nobody knows which one it was."""
+    os.remove(file)
+    return "snapshot-1-*.snap"
+
+
+def snapshot_comes_back(cluster, spoil):
+    """A follower's snapshot is spoilt while it is down, after so many writes that its log begins with it."""
     client = once(",".join(cluster.hosts))
     client.create("/often", b"")
     for _ in range(13):
         for written in [client.set_async("/often", b"x" * 100) for _ in range(1000)]:
             written.get(30)
-    rotten = next(i for i in cluster.ids if i != cluster.leader())
-    node = os.path.join(cluster.data, "n%d" % rotten)
+    spoilt = next(i for i in cluster.ids if i != cluster.leader())
+    node = os.path.join(cluster.data, "n%d" % spoilt)
     log = os.path.join(node, "log")
-    cluster.kill(rotten)
-    name = next(n for n in os.listdir(log) if n.startswith("snapshot-1-") and n.endswith(".snap"))
-    with open(os.path.join(log, name), "r+b") as f:
-        f.seek(os.path.getsize(f.name) // 2)
-        byte = f.read(1)
-        f.seek(-1, os.SEEK_CUR)
-        f.write(bytes([byte[0] ^ 4]))
+    cluster.kill(spoilt)
+    file = next(n for n in os.listdir(log) if n.startswith("snapshot-1-") and n.endswith(".snap"))
+    name = spoil(os.path.join(log, file))
     verdict = subprocess.run([cluster.binary, "log", "verify", node], capture_output=True, text=True)
     assert verdict.returncode == 74 and name in verdict.stderr, verdict
     assert "start the node while the others serve" in verdict.stderr, verdict.stderr
-    cluster.start(rotten)
-    wait_until("the server to serve again", lambda: ruok(cluster.host(rotten)), 30)
+    cluster.start(spoilt)
+    wait_until("the server to serve again", lambda: ruok(cluster.host(spoilt)), 30)
     agree(cluster)
     said = open(os.path.join(node, "node.log"), errors="replace").read()
     assert name in said and "does not lead until another member has sent again what is lost" in said, said[-2000:]
     wait_until("a whole log", lambda: subprocess.run([cluster.binary, "log", "verify", node]).returncode == 0, 30)
     client.stop()
     client.close()
-    return "%s of n%d" % (name, rotten)
+    return "%s of n%d" % (file, spoilt)
 
 
 def agree(cluster):
@@ -258,8 +293,9 @@ def main():
         subprocess.run(["umount", disks.path(i)], check=False)
     with open(config, "w") as f:
         f.write("snapshot_log_bytes = 65536\n")
-    with QuorateCluster(args.quorate, 3, None, config) as cluster:
-        record.case("a damaged snapshot comes back from the others", damaged_snapshot_comes_back, cluster)
+    for what, spoil in (("damaged", rot), ("lost", lose)):
+        with QuorateCluster(args.quorate, 3, None, config) as cluster:
+            record.case("a %s snapshot comes back from the others" % what, snapshot_comes_back, cluster, spoil)
     shutil.rmtree(directory, ignore_errors=True)
     return record.close()
 

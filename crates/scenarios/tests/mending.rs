@@ -243,6 +243,26 @@ fn a_rotten_snapshot_comes_back_from_the_leader() {
     }
 }
 
+/// RAFT-16, RAFT-20: the file is gone altogether: as if it were damaged.
+#[test]
+fn a_lost_snapshot_comes_back_from_the_leader() {
+    let (mut world, leader, without, file) = with_a_snapshot();
+    world.crash(without, true);
+    world.disk(without).expect("it has a disk").lose_file(&file);
+    world.restart(without);
+    assert!(!is_whole(&world, without) && values(&world, without).is_empty());
+    world.crash(leader, true);
+    run(&mut world, 3_000);
+    assert_eq!(world.leader(), None, "somebody was elected by a server without its state");
+    world.restart(leader);
+    run_until_whole(&mut world, without);
+    assert_all_agree(&mut world);
+    world.crash(without, true);
+    world.restart(without);
+    assert!(is_whole(&world, without), "what came back was written durably");
+    assert_all_agree(&mut world);
+}
+
 /// Alone, there is nobody to get it from: it refuses to start, and names the file.
 #[test]
 fn a_server_alone_refuses_a_rotten_snapshot() {

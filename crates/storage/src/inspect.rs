@@ -4,7 +4,7 @@
 use quorate_contracts::{EntryId, GroupId, HardState, LogIndex, WriteMark};
 
 use crate::index::GroupIndex;
-use crate::recovery::Scan;
+use crate::recovery::{ANY_SNAPSHOT, Scan};
 use crate::walk::{Damage, Extent, Step, walk};
 use crate::{Disk, FileInfo, Identity, OpenError, segment, snapshot};
 
@@ -120,7 +120,11 @@ pub fn inspect<D: Disk>(disk: &D, identity: &Identity) -> Result<Inspection, Ope
         found.meet(&step);
         scan.take(step);
     });
-    found.start = start(disk, identity, &files, &walked, scan.clone());
+    let mut judged = scan.clone();
+    found.start = start(disk, identity, &files, &walked, &mut judged);
+    // Damaged snapshots are looked at one by one below; those that are missing are not among the files.
+    let missing = judged.damage.into_iter().filter(|damage| damage.file.ends_with(ANY_SNAPSHOT));
+    found.problems.extend(missing.map(Problem::from));
     match walked {
         Ok(extent) => found.leftovers.extend(extent.leftovers),
         Err(error) => found.problems.push(error.into()),
@@ -137,7 +141,7 @@ fn start<D: Disk>(
     identity: &Identity,
     files: &[FileInfo],
     walked: &Result<Extent, OpenError>,
-    mut scan: Scan,
+    scan: &mut Scan,
 ) -> Start {
     if let Err(error) = walked {
         return Start::Refuses(error.to_string());
@@ -225,6 +229,9 @@ impl From<OpenError> for Problem {
         match error {
             OpenError::MissingSegment { file } => {
                 Self { file: Some(file), byte: None, what: "it is missing".to_string() }
+            }
+            OpenError::MissingSnapshot { file, what } => {
+                Self { file: Some(file), byte: None, what }
             }
             OpenError::BadSegment { file, what } => {
                 Self { file: Some(file), byte: Some(0), what: what.to_string() }

@@ -2,8 +2,8 @@
 //!
 //! What a crash tore is left out. Damaged data of entries whose headers are good is told, entry by entry; so is that
 //! entries may have been lost with their headers (protocol-aware recovery, FAST '18): the other members
-//! still hold them. Refused, with file, byte and what is wrong, is what nobody else can give back: whose data it
-//! is, term and vote, the members, a snapshot.
+//! still hold them, as they do a snapshot that is damaged or gone. Refused, with file, byte and what is wrong, is what
+//! nobody else can give back: whose data it is, term and vote, the members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -58,17 +58,13 @@ pub enum OpenError {
         /// What is wrong with it.
         what: String,
     },
-    /// The log begins later than the newest snapshot ends.
-    #[error(
-        "group {group}: the log begins after entry {base}, the newest snapshot ends with {covered}"
-    )]
+    /// The log begins later than the newest snapshot ends, and there is no other member to send that again.
+    #[error("{file}: {what}")]
     MissingSnapshot {
-        /// The group.
-        group: GroupId,
-        /// Where the log begins.
-        base: LogIndex,
-        /// Where the newest snapshot ends; 0 if there is none.
-        covered: LogIndex,
+        /// The name that it must have had, as far as that is known.
+        file: String,
+        /// What is missing.
+        what: String,
     },
     /// Entries that the log must hold are nowhere.
     #[error("group {group}: the log begins after entry {base}, but the next one found is {found}")]
@@ -203,8 +199,13 @@ impl Scan {
                 snapshots.keep_damaged(file.group, file.file);
             }
         }
-        for (group, index) in &self.groups {
-            check_beginning(*group, index, &snapshots)?;
+        for (group, index) in &mut self.groups {
+            let covered = snapshots.newest(*group).map_or(EntryId::ZERO, |(meta, _)| meta.last);
+            if index.base.index > covered.index {
+                self.damage.push(missing_snapshot(*group, index.base.index, covered.index));
+                lose_state(index, covered);
+            }
+            check_beginning(*group, index)?;
         }
         Ok((snapshots, unneeded))
     }
@@ -222,10 +223,13 @@ impl Scan {
         let Some(Damage { file, byte, what, .. }) = self.damage.first() else { return Ok(()) };
         let what = format!("{what}; there is no other member to send it again");
         let (file, byte) = (file.clone(), *byte);
-        if file.starts_with("snapshot-") {
-            return Err(OpenError::DamagedSnapshot { file, byte, what });
-        }
-        Err(OpenError::Damaged { file, byte, what })
+        Err(match file.as_str() {
+            missing if missing.ends_with(ANY_SNAPSHOT) => OpenError::MissingSnapshot { file, what },
+            damaged if damaged.starts_with("snapshot-") => {
+                OpenError::DamagedSnapshot { file, byte, what }
+            }
+            _ => OpenError::Damaged { file, byte, what },
+        })
     }
 
     fn refuse_what_cannot_be_mended(&self) -> Result<(), OpenError> {
@@ -266,10 +270,30 @@ fn adopt_snapshots(groups: &mut BTreeMap<GroupId, GroupIndex>, snapshots: &Snaps
     }
 }
 
+/// How the name of a snapshot ends of which only the group is known.
+pub(crate) const ANY_SNAPSHOT: &str = "-*.snap";
+
+fn missing_snapshot(group: GroupId, base: LogIndex, covered: LogIndex) -> Damage {
+    let newest = match covered {
+        LogIndex::ZERO => "there is no snapshot".to_string(),
+        covered => format!("the newest snapshot ends with {covered}"),
+    };
+    let what =
+        format!("it is missing: the log of group {group} begins after entry {base}, and {newest}");
+    let file = format!("snapshot-{}{ANY_SNAPSHOT}", group.0);
+    Damage { file, byte: 0, what, headers_lost: true }
+}
+
+/// A group's state is lost, but for what a snapshot up to `covered` holds, and with it the sense of a log that begins
+/// later: the server is as one that lost all of it. It gives no vote, and gets a snapshot from a leader. What is on the
+/// disk stays there until then.
+fn lose_state(index: &mut GroupIndex, covered: EntryId) {
+    let last = index.last.index;
+    index.restart_after(covered);
+    index.lost = index.lost.max(Some(last));
+}
+
 /// The newest snapshot of a group is damaged. Returns whether the log and an older one hold everything that it stood for.
-///
-/// If not, the group's state is lost, and with it the sense of a log that begins later: the server is as one that lost all
-/// of it. It gives no vote, and gets a snapshot from a leader. What is on the disk stays there until then.
 fn do_without(index: &mut GroupIndex, damaged: &DamagedFile, snapshots: &Snapshots) -> bool {
     let older = snapshots.newest(damaged.group).map_or(EntryId::ZERO, |(meta, _)| meta.last);
     let last = index.last.index;
@@ -278,23 +302,16 @@ fn do_without(index: &mut GroupIndex, damaged: &DamagedFile, snapshots: &Snapsho
         return true;
     }
     if !leads_up {
-        index.restart_after(older);
+        lose_state(index, older);
     }
     index.lost = index.lost.max(Some(last.max(damaged.last.index)));
     false
 }
 
-/// A log begins with a snapshot, or with its first entry.
-fn check_beginning(
-    group: GroupId,
-    index: &GroupIndex,
-    snapshots: &Snapshots,
-) -> Result<(), OpenError> {
+/// A log begins with a snapshot, or with its first entry: what is between there and the first entry that was found is
+/// nowhere.
+fn check_beginning(group: GroupId, index: &GroupIndex) -> Result<(), OpenError> {
     let (base, anchor) = (index.base, index.anchor());
-    let covered = snapshots.newest(group).map_or(LogIndex::ZERO, |(meta, _)| meta.last.index);
-    if base.index > covered {
-        return Err(OpenError::MissingSnapshot { group, base: base.index, covered });
-    }
     if anchor.index > base.index {
         let found = anchor.index.next();
         return Err(OpenError::Gap { group, base: base.index, found });

@@ -2,14 +2,16 @@
 
 use std::io::{self, Read};
 
-use crate::support::{Bench, Files, G1, LARGE, append, id, load, shape, snapshot, vote};
+use crate::support::{
+    Bench, Files, G1, IDENTITY, LARGE, TestDisk, append, id, load, shape, snapshot, vote,
+};
 use bytes::Bytes;
 use quorate_contracts::{
     GroupId, LogIndex, NodeId, Record, SnapshotInput, SnapshotMeta, SnapshotOutput, Time,
 };
 use quorate_storage::{
-    Completion, OpenError, Operation, SnapshotContent, SnapshotFile, StorageEvent, StorageOptions,
-    finished_name,
+    Completion, OpenError, Operation, SnapshotContent, SnapshotFile, Start, StorageEvent,
+    StorageOptions, finished_name,
 };
 
 fn meta(index: u64) -> SnapshotMeta {
@@ -172,6 +174,43 @@ fn a_damaged_snapshot_is_kept_until_a_new_one_is_there() {
     assert!(groups[&G1].is_whole() && bench.storage.damage().is_empty());
     assert_eq!(shape(&groups[&G1]), "6@4 7@4");
     assert_eq!(load(&mut bench), "anew");
+}
+
+/// RAFT-16, RAFT-17: the file of the snapshot that the log begins with is gone. The server starts as one that lost all of the
+/// group: it gives no vote until a leader has sent its own; what is left of the log stays until then. Alone, it refuses, and
+/// says what is missing.
+#[test]
+fn a_missing_snapshot_comes_back_from_a_leader() {
+    let mut files = with_a_log_behind_it().disk.found();
+    files.remove("snapshot-1-4-1.snap").expect("it has one");
+    let what = "it is missing: the log of group g1 begins after entry 4, and there is no snapshot";
+    let alone = Bench::open(files.clone(), StorageOptions { alone: true, ..LARGE });
+    let said = alone.err().map(|error| error.to_string());
+    let nobody = "; there is no other member to send it again";
+    assert_eq!(said, Some(format!("snapshot-1-*.snap: {what}{nobody}")));
+    let seen =
+        quorate_storage::inspect(&TestDisk::with(files.clone()), &IDENTITY).expect("it reads");
+    assert_eq!(seen.start, Start::Mends);
+    assert_eq!(seen.problems.len(), 1, "{:?}", seen.problems);
+    assert_eq!(seen.problems[0].what, what);
+    let (mut bench, groups) = Bench::open(files, LARGE).expect("others have it");
+    assert_eq!((groups[&G1].base, groups[&G1].lost), (id(0, 0), Some(LogIndex(6))));
+    for mark in 3..6 {
+        bench.settle();
+        bench.write(G1, mark, vote(mark, 0));
+        let (next, groups) = bench.reopen(LARGE).expect("it opens");
+        assert_eq!(groups[&G1].lost, Some(LogIndex(6)), "it is still lost");
+        assert!(next.disk.found().contains_key("000001.log"), "what is left is kept");
+        bench = next;
+    }
+    take(&mut bench, 6, &["anew"]);
+    let installed =
+        Record { base: Some(id(6, 1)), truncate_from: Some(LogIndex(7)), ..Record::default() };
+    bench.write(G1, 6, installed);
+    bench.write(G1, 7, Record { confirmed: true, ..append(7..=7, 6) });
+    let (mut bench, groups) = bench.reopen(LARGE).expect("it opens");
+    assert!(groups[&G1].is_whole() && bench.storage.damage().is_empty());
+    assert_eq!((shape(&groups[&G1]), load(&mut bench)), ("7@6".to_string(), "anew".to_string()));
 }
 
 /// Damage that costs nothing: an older snapshot, and the log behind it, hold everything that the damaged one stood for.
