@@ -287,7 +287,7 @@ fn host_facts(uptime: Duration, voters: usize, room: Room, disk: &DiskGauge) -> 
         open_files_max: limit.unwrap_or(u64::MAX),
         environment: environment.map(|(key, value)| (key.to_string(), value)).into(),
         voters,
-        disk_full: room != Room::Enough,
+        room,
         log_bytes: disk.files(".log").bytes,
         snapshot_bytes: disk.files(".snap").bytes,
         fsyncs: disk.syncs(),

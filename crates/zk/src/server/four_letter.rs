@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use quorate_contracts::{Histogram, Time};
+use quorate_contracts::{Histogram, Room, Time};
 
 use super::connection::Connection;
 use super::statistics::{Statistics, operation_name};
@@ -26,8 +26,9 @@ pub struct HostFacts {
     pub environment: Vec<(String, String)>,
     /// Members that vote.
     pub voters: usize,
-    /// This server's disk is full: if it leads, writes are refused.
-    pub disk_full: bool,
+    /// What room this server's disk has: if there is little and it leads, writes are refused; on its reserve it takes no
+    /// entries, and new clients are sent away.
+    pub room: Room,
     /// Bytes of the log ...
     pub log_bytes: u64,
     /// ... and of the snapshots.

@@ -1,4 +1,4 @@
-//! The first packet of a connection: a session is created, or attached to this server (ZK-11).
+//! The first packet of a connection: a session is created, or attached to this server (ZK-11), unless its disk is full.
 
 use std::time::Duration;
 
@@ -73,6 +73,9 @@ impl Server {
             .clamp(self.config.session_timeout_min_ms, self.config.session_timeout_max_ms);
         if self.is_read_only(now) {
             return self.join_read_only(connection, &request, timeout_ms, tree, out);
+        }
+        if self.is_on_reserve() {
+            return self.close(connection, out);
         }
         let (server, session) = (self.config.node, SessionId(request.session));
         let proposal = if request.session == 0 {

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use quorate_contracts::{Histogram, Time};
+use quorate_contracts::{Histogram, Room, Time};
 
 use super::Server;
 use super::four_letter::VERSION;
@@ -74,7 +74,7 @@ impl Server {
         lines.line("uptime", self.host.uptime_ms);
         lines.line("open_file_descriptor_count", self.host.open_files);
         lines.line("max_file_descriptor_count", self.host.open_files_max);
-        lines.line("disk_full", u8::from(self.host.disk_full));
+        lines.line("disk_full", u8::from(self.host.room != Room::Enough));
         lines.line("quorum_size", self.host.voters);
         let sizes = &self.statistics.proposals;
         lines.line("last_proposal_size", sizes.last);

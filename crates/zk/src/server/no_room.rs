@@ -6,10 +6,14 @@
 //!
 //! A write that had left for the leader when the disk filled up may be in a log, or not. It waits a moment; if there is no
 //! room by then its connection is closed, which clients take for what it is: an unknown outcome.
+//!
+//! A server whose own disk is down to its reserve takes no entries: what is decided elsewhere does not reach it. It goes on
+//! answering reads of the sessions that it has, from what it has. A session that begins or moves here would wait for ever
+//! to be let in, so its connection is closed at once, and the client tries another server.
 
 use std::time::Duration;
 
-use quorate_contracts::{RequestId, Time};
+use quorate_contracts::{RequestId, Room, Time};
 
 use super::{ConnectionId, Outputs, Server};
 use crate::command::{Body, Command, ErrorCode, Op};
@@ -30,6 +34,11 @@ pub(super) fn is_vital(command: &[u8]) -> bool {
 }
 
 impl Server {
+    /// Whether nothing that is decided reaches this server, so that nobody new may come.
+    pub(super) fn is_on_reserve(&self) -> bool {
+        self.host.room == Room::Reserve
+    }
+
     /// There is no room for a proposal, which was refused right here.
     pub(super) fn no_room(
         &mut self,

@@ -1,9 +1,9 @@
 //! The leader's disk is full: writes are refused clearly, everything else goes on.
 
-use quorate_contracts::{Refusal, Service};
+use quorate_contracts::{Refusal, Room, Service};
 use quorate_zk::command::{CreateMode, Op};
-use quorate_zk::server::Server;
-use quorate_zk::wire::opcode;
+use quorate_zk::server::{ClientRequest, HostFacts, Server};
+use quorate_zk::wire::{ConnectRequest, opcode};
 
 use crate::bench::{Bench, Client};
 use crate::order::create;
@@ -64,6 +64,33 @@ fn a_write_of_unknown_outcome_does_not_wait_for_ever() {
     }
     assert!(bench.is_closed(client));
     assert_eq!(bench.story(client), [""; 0]);
+}
+
+/// ZK-11: a server on its reserve sends away who begins a session or moves one here, at once: the next server may take them.
+/// Those whom it has it keeps, and monitoring is answered. With room all come in again.
+#[test]
+fn a_server_on_its_reserve_sends_new_clients_away() {
+    let mut bench = Bench::new(1);
+    let (old, _) = bench.client(0);
+    let room_is = |bench: &mut Bench, room| {
+        let facts = HostFacts { room, ..HostFacts::default() };
+        bench.tell(0, ClientRequest::HostFacts(Box::new(facts)));
+    };
+    let knock = |bench: &mut Bench, session| {
+        let client = bench.open(0);
+        let request = ConnectRequest { session, ..ConnectRequest::default() };
+        bench.send(client, request.encode().slice(4..));
+        bench.settle();
+        bench.is_closed(client)
+    };
+    room_is(&mut bench, Room::Little);
+    assert!(!knock(&mut bench, 0), "a little room does for sessions");
+    room_is(&mut bench, Room::Reserve);
+    assert_eq!([knock(&mut bench, 0), knock(&mut bench, 77)], [true, true]);
+    bench.read(old, 1, opcode::EXISTS, "/a", false);
+    assert_eq!(bench.story(old), ["1 error -101"], "who is here goes on reading");
+    room_is(&mut bench, Room::Enough);
+    assert!(!knock(&mut bench, 0));
 }
 
 /// Sessions are made, moved and ended with the little room that is left; nothing else is.
