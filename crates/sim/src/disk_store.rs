@@ -14,7 +14,8 @@ use quorate_raft::Replica;
 use quorate_storage::{Identity, OpenError, Storage, StorageEvent, StorageOptions};
 
 use crate::drive::Event;
-use crate::world::{Node, World};
+use crate::harm::Harm;
+use crate::world::World;
 use crate::{DiskFaults, Lane, SimDisk, Situation, Violation};
 
 /// The group that every server has.
@@ -47,15 +48,15 @@ impl Default for DiskOptions {
 #[derive(Debug)]
 pub(crate) struct DiskStore {
     pub(crate) disk: SimDisk,
-    identity: Identity,
+    pub(crate) identity: Identity,
     options: StorageOptions,
     storage: Option<Storage<SimDisk>>,
     /// Lanes that carry something out.
     busy: BTreeSet<Lane>,
     wake_at: Option<Time>,
     news: Vec<StorageEvent>,
-    /// The bit that rotted last, until the server is seen to be whole again.
-    rotten: Option<(String, u64, u8)>,
+    /// What was done to its files last. It may still be so; whether the server lacks anything, it knows itself.
+    pub(crate) harm: Option<Harm>,
 }
 
 impl DiskStore {
@@ -70,33 +71,7 @@ impl DiskStore {
             busy: BTreeSet::new(),
             wake_at: None,
             news: Vec::new(),
-            rotten: None,
-        }
-    }
-
-    /// A bit of the log rots, somewhere in a batch that is not the first of its file, and not one of the last two, of which
-    /// a crash may have torn one: so that it is known to be damage. Returns whether there is such a batch.
-    fn rot(&mut self, pick: u64) -> bool {
-        let mut random = Random::new(pick);
-        let inner = |(file, begins): (String, Vec<u64>)| {
-            let proven = begins.len().saturating_sub(2);
-            let pairs = (1..proven).map(|nth| (begins[nth], begins[nth + 1]));
-            let pairs: Vec<_> = pairs.collect();
-            pairs.into_iter().map(move |(begin, end)| (file.clone(), begin, end))
-        };
-        let batches: Vec<_> = self.disk.batches().into_iter().flat_map(inner).collect();
-        let chosen = random.below(batches.len() as u64) as usize;
-        let Some((file, begin, end)) = batches.into_iter().nth(chosen) else { return false };
-        let (byte, bit) = (random.between(begin, end), random.below(8) as u8);
-        self.disk.rot(&file, byte, bit);
-        self.rotten = Some((file, byte, bit));
-        true
-    }
-
-    /// The bit that rotted reads as it did again.
-    fn unrot(&mut self) {
-        if let Some((file, byte, bit)) = self.rotten.take() {
-            self.disk.rot(&file, byte, bit);
+            harm: None,
         }
     }
 
@@ -137,31 +112,6 @@ where
     pub fn make_disks_fail(&mut self, faults: DiskFaults) {
         let disks = self.nodes.values().filter_map(|node| node.disk.as_ref());
         disks.for_each(|disk| disk.disk.set_faults(faults));
-    }
-
-    /// A bit rots in the log of a server that is down, if the others can mend it: at most one server at a time lacks
-    /// something, else what is lost would be bad luck and no bug. Returns whether one did.
-    pub fn rot_log(&mut self, id: NodeId, pick: u64) -> bool {
-        let lacks = |node: &Node<S>| {
-            let whole = node.process.as_ref().is_some_and(|replica| replica.raft().is_whole());
-            node.disk.as_ref().is_some_and(|disk| disk.rotten.is_some()) && !whole
-        };
-        if self.is_up(id) || self.nodes.values().any(lacks) {
-            return false;
-        }
-        let disk = self.nodes.get_mut(&id).and_then(|node| node.disk.as_mut());
-        let rotted = disk.is_some_and(|disk| disk.rot(pick));
-        if rotted {
-            self.say(Some(id), || "a bit of its log rots".to_string());
-        }
-        rotted
-    }
-
-    /// Servers that did not start for the bit that rotted: an operator puts the file back.
-    pub fn restore_refused(&mut self) {
-        for node in self.nodes.values_mut().filter(|node| node.refusal.is_some()) {
-            node.disk.as_mut().into_iter().for_each(DiskStore::unrot);
-        }
     }
 
     /// Passes on what is for the disk; gives back what is not.

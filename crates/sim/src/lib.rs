@@ -12,6 +12,7 @@ mod clock;
 mod disk;
 mod disk_store;
 mod drive;
+mod harm;
 mod json;
 mod lines;
 mod network;

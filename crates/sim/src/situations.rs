@@ -101,6 +101,12 @@ situations! {
     /// RAFT-15, under the real storage.
     DiskFailed: "a disk failed, and its server stopped",
     /// RAFT-16, under the real storage.
+    LogRotted: "a bit of a log rotted",
+    /// RAFT-16, under the real storage.
+    SnapshotLost: "a snapshot was lost",
+    /// RAFT-16, RAFT-22, under the real storage.
+    HarmedDuringChange: "a disk was harmed during a change of members",
+    /// RAFT-16, under the real storage.
     StartedDamaged: "a server started with damaged entries",
     /// RAFT-16, under the real storage.
     StartedWithLoss: "a server started that may have lost what it acknowledged",

@@ -67,6 +67,8 @@ pub struct MemoryStore {
     /// Entries that were durable and are damaged or lost, which the server knows: it stands for them all the same, since it
     /// helps nobody to lead without them. Its acknowledgement may be on its way still.
     lacking: BTreeMap<LogIndex, EntryId>,
+    /// The same for everything up to here, which a lost snapshot covered.
+    lacking_through: LogIndex,
     snapshot: Option<SnapshotFile>,
     /// Being written; lost at a crash.
     unfinished: Option<SnapshotFile>,
@@ -88,6 +90,7 @@ impl MemoryStore {
             entries: BTreeMap::new(),
             lost: None,
             lacking: BTreeMap::new(),
+            lacking_through: LogIndex::ZERO,
             snapshot: None,
             unfinished: None,
             queued: VecDeque::new(),
@@ -141,9 +144,13 @@ impl MemoryStore {
         assert!(found.mark >= self.mark, "{} was vouched for, not found", self.mark);
         self.vouched(found.mark);
         self.queued.clear();
-        self.snapshot = None;
+        let covered = |file: &SnapshotFile| file.meta.last.index;
+        let before = self.snapshot.take().as_ref().map_or(LogIndex::ZERO, covered);
         if let Some((meta, _)) = &found.snapshot {
             self.snapshot_is(meta.clone());
+        }
+        if self.snapshot.as_ref().map_or(LogIndex::ZERO, covered) < before {
+            self.lacking_through = self.lacking_through.max(before);
         }
         // Of damaged entries the disk holds nothing that would count.
         let is_whole = |id: &EntryId| !found.damaged.contains(&id.index);
@@ -198,7 +205,9 @@ impl MemoryStore {
     /// Whether this entry is on the disk, or was, and the server knows that it is not: either way it helps nobody to lead
     /// without it.
     pub(crate) fn stands_for(&self, id: EntryId) -> bool {
-        self.holds(id) || self.lacking.get(&id.index) == Some(&id)
+        self.holds(id)
+            || id.index <= self.lacking_through
+            || self.lacking.get(&id.index) == Some(&id)
     }
 
     /// Whether this entry is on the disk, or will be by the time that something marked `when` may leave.
@@ -354,6 +363,7 @@ impl MemoryStore {
         if record.confirmed {
             let last = self.entries.last_key_value().map_or(self.base.index, |(index, _)| *index);
             self.lacking.split_off(&last.next());
+            self.lacking_through = LogIndex::ZERO;
         }
     }
 }

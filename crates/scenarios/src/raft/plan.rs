@@ -50,6 +50,8 @@ pub(crate) enum Deed {
     Disk { node: NodeId, slow: bool },
     /// A server dies, and a bit of its log rots before it starts again.
     Rot { node: NodeId, pick: u64 },
+    /// A server dies, and its newest snapshot is gone before it starts again.
+    LoseSnapshot { node: NodeId },
     /// Whoever leads dies.
     CrashLeader { noticed: bool },
     /// Whoever leads and the next few servers no longer hear the others; their connections are reset, or fall silent.
@@ -80,7 +82,7 @@ impl Deed {
                     voters: voters.iter().copied().collect(),
                     learners: learners.iter().copied().collect(),
                 };
-                if let Some(leader) = world.leader() {
+                if let Some(leader) = who_may_change(world) {
                     world.change_members(leader, wanted)?;
                 }
             }
@@ -100,8 +102,10 @@ impl Deed {
             Self::Heal => world.heal(),
             Self::Disk { node, slow } => world.make_disk(*node, weather.disk(*slow)),
             Self::Rot { node, pick } => {
-                world.crash(*node, false);
-                world.rot_log(*node, *pick);
+                harm_disk(world, weather, *node, |world| world.rot_log(*node, *pick));
+            }
+            Self::LoseSnapshot { node } => {
+                harm_disk(world, weather, *node, |world| world.lose_snapshot(*node));
             }
             Self::CrashLeader { noticed } => {
                 if let Some(leader) = world.leader() {
@@ -135,6 +139,32 @@ where
     };
     world.change_members(leader, wanted)?;
     Ok(false)
+}
+
+/// A server dies, and something happens to its files, if the others can mend that. Where members change, one of them may be
+/// the only one that counts.
+fn harm_disk<S: Service>(
+    world: &mut World<S>,
+    weather: &Weather,
+    node: NodeId,
+    harm: impl FnOnce(&mut World<S>) -> bool,
+) where
+    S::Message: Clone,
+{
+    let may = !weather.members_change() || world.does_without(node);
+    world.crash(node, false);
+    if may {
+        harm(world);
+    }
+}
+
+/// Whom to ask for a change of members: nobody, as long as a server lacks what its disk lost. Whoever changes members looks at
+/// them first.
+fn who_may_change<S: Service>(world: &World<S>) -> Option<NodeId>
+where
+    S::Message: Clone,
+{
+    world.leader().filter(|_| !world.lacks_something())
 }
 
 fn split<S: Service>(world: &mut World<S>, side: &[NodeId], bridge: Option<NodeId>)
@@ -176,7 +206,7 @@ fn shrink<S: Service>(world: &mut World<S>, with: u64, learners: bool) -> Result
 where
     S::Message: Clone,
 {
-    let Some(leader) = world.leader() else { return Ok(()) };
+    let Some(leader) = who_may_change(world) else { return Ok(()) };
     let voters: BTreeSet<NodeId> = leading_side(world, with).into_iter().collect();
     let others = world.ids().into_iter().filter(|id| learners && !voters.contains(id)).collect();
     world.change_members(leader, Members { voters, learners: others })
@@ -193,7 +223,7 @@ pub(crate) struct Planned {
 pub(crate) fn draw(weather: &Weather, random: &Random, end: Time) -> Vec<Planned> {
     let mut nemesis = Nemesis { random: random.derive("nemesis"), weather };
     let mut aim = Aim::new(weather, random);
-    let mut rot = random.derive("rot");
+    let [mut rot, mut files] = ["rot", "files"].map(|part| random.derive(part));
     let mut writers = random.derive("writers");
     let mut plan = Vec::new();
     let (mut value, mut read) = (1, 1);
@@ -204,6 +234,10 @@ pub(crate) fn draw(weather: &Weather, random: &Random, end: Time) -> Vec<Planned
         if rot.chance_ppm(weather.rot_ppm()) {
             let node = NodeId(1 + rot.below(weather.nodes));
             plan.push(Planned { at, deed: Deed::Rot { node, pick: rot.next_u64() } });
+        }
+        if files.chance_ppm(weather.loss_of_file_ppm()) {
+            let node = NodeId(1 + files.below(weather.nodes));
+            plan.push(Planned { at, deed: Deed::LoseSnapshot { node } });
         }
         while writers.chance_ppm(weather.write_ppm) {
             let node = NodeId(1 + writers.below(weather.nodes));
@@ -336,6 +370,9 @@ impl fmt::Display for Deed {
                 write!(f, "disk of {node} {}", if *slow { "slow" } else { "fast" })
             }
             Self::Rot { node, .. } => write!(f, "crash {node}, and a bit of its log rots"),
+            Self::LoseSnapshot { node } => {
+                write!(f, "crash {node}, and its newest snapshot is lost")
+            }
             Self::CrashLeader { noticed: true } => f.write_str("crash the leader, noticed"),
             Self::CrashLeader { noticed: false } => f.write_str("crash the leader, silently"),
             Self::CutOff { with, noticed } => {

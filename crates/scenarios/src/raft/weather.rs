@@ -54,13 +54,16 @@ pub(crate) struct Weather {
     sync_failure_ppm: u32,
     /// Chance per tick that a bit of a log rots.
     rot_ppm: u32,
+    /// Chance per tick that a snapshot is lost.
+    loss_of_file_ppm: u32,
 }
 
 impl Weather {
     pub(crate) fn draw(random: &mut Random) -> Self {
         // What was added after the first storms has streams of its own: it moves nothing that was there.
-        let [mut aimed, mut lateness, mut pieces, mut sleep, mut disks] =
-            ["aimed", "lateness", "pieces", "sleep", "disks"].map(|part| random.derive(part));
+        let [mut aimed, mut lateness, mut pieces, mut sleep, mut disks, mut files] =
+            ["aimed", "lateness", "pieces", "sleep", "disks", "files"]
+                .map(|part| random.derive(part));
         let mut some = |ppm_max| some_of(random, ppm_max);
         let (loss_ppm, duplicate_ppm, late_ppm) = (some(200_000), some(100_000), some(50_000));
         let (crash_ppm, stop_ppm, partition_ppm) = (some(20_000), some(10_000), some(20_000));
@@ -111,6 +114,7 @@ impl Weather {
             real_storage: disks.chance_ppm(150_000),
             sync_failure_ppm: some_of(&mut disks, 3_000),
             rot_ppm: some_of(&mut disks, 30_000),
+            loss_of_file_ppm: some_of(&mut files, 10_000),
         }
     }
 
@@ -181,11 +185,14 @@ impl Weather {
         }
     }
 
-    /// Chance per tick that a bit of a log rots. Only where all servers vote all the time: where one of them may be
-    /// the only one that counts, nobody could mend what it lacks.
+    /// Chance per tick that a bit of a log rots. Only where there are others that could mend it.
     pub(crate) fn rot_ppm(&self) -> u32 {
-        let others_vote = self.nodes > 2 && !self.members_change();
-        if self.real_storage && others_vote { self.rot_ppm } else { 0 }
+        if self.real_storage && self.nodes > 2 { self.rot_ppm } else { 0 }
+    }
+
+    /// Chance per tick that a snapshot is lost, likewise.
+    pub(crate) fn loss_of_file_ppm(&self) -> u32 {
+        if self.real_storage && self.nodes > 2 { self.loss_of_file_ppm } else { 0 }
     }
 
     /// Whether members are changed on the way.
