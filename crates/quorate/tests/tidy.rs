@@ -4,6 +4,8 @@
 
 #[path = "tidy/architecture.rs"]
 mod architecture;
+#[path = "tidy/promises.rs"]
+mod promises;
 #[path = "tidy/source.rs"]
 mod source;
 #[path = "tidy/workspace.rs"]
@@ -42,6 +44,9 @@ const IMPURE_WORDS: [(&str, &str); 12] = [
 ];
 
 const LINES_MAX: usize = 800;
+
+/// How many promises there are of each kind, numbered from 1: what the specification says of Raft and of calls.
+const PROMISES: [(&str, u32); 2] = [("RAFT", 25), ("RPC", 8)];
 
 /// Fails with all complaints at once, each on a line of its own.
 fn report(complaints: &[String]) {
@@ -192,6 +197,20 @@ fn every_script_opens_with_a_sentence() {
         }
     }
     report(&complaints);
+}
+
+#[test]
+fn every_promise_is_shown_by_a_test() {
+    let shown = promises::shown(&Workspace::load());
+    let all = PROMISES
+        .into_iter()
+        .flat_map(|(kind, count)| (1..=count).map(move |number| format!("{kind}-{number}")));
+    let complaint = |id: String| {
+        format!(
+            "{id}: no test names it: write `/// {id}: ...` above the one that shows it, or write that test"
+        )
+    };
+    report(&all.filter(|id| !shown.contains(id)).map(complaint).collect::<Vec<_>>());
 }
 
 #[test]
