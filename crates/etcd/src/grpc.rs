@@ -72,6 +72,13 @@ pub fn frame(message: &[u8]) -> Bytes {
     framed.freeze()
 }
 
+/// The message of a stream that is one whole, uncompressed frame; `None` for any other.
+pub fn only_message(stream: &Bytes) -> Option<Bytes> {
+    let [compressed, length @ ..] = *stream.first_chunk::<PREFIX_BYTES>()?;
+    let whole = stream.len() - PREFIX_BYTES == u32::from_be_bytes(length) as usize;
+    (compressed == 0 && whole).then(|| stream.slice(PREFIX_BYTES..))
+}
+
 /// Reads a message.
 pub fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, Status> {
     M::decode(bytes).map_err(|error| {
@@ -202,6 +209,19 @@ mod tests {
             }
             assert_eq!(messages, [&b"one"[..], b"", b"three"], "cut at {cut}");
             assert!(unframer.is_empty());
+        }
+    }
+
+    #[test]
+    fn one_frame_is_told_from_less_and_from_more() {
+        let framed = frame(b"one");
+        assert_eq!(only_message(&framed).as_deref(), Some(&b"one"[..]));
+        for other in [
+            framed.slice(..7),
+            [&framed[..], &framed].concat().into(),
+            Bytes::from_static(&[1, 0, 0, 0, 0]),
+        ] {
+            assert_eq!(only_message(&other), None);
         }
     }
 

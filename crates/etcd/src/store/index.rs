@@ -127,6 +127,12 @@ impl Index {
     ) -> ControlFlow<()> {
         match walk.range.end {
             RangeEnd::Before(end) if end <= walk.range.start => ControlFlow::Continue(()),
+            // Most ranges are one key, and looking it up is less than half the work of walking.
+            RangeEnd::Single => {
+                let found = self.get(versions, walk.range.start);
+                let wanted = found.filter(|id| id.is_live() || !walk.live_only);
+                wanted.map_or(ControlFlow::Continue(()), visit)
+            }
             _ => self.root.walk(versions, &walk, visit),
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::h2::Channel;
+use super::channel::Channel;
 use super::load::resident_bytes;
 use super::{block_on, kv, zk};
 use crate::failure::{Done, Failure, tell};
@@ -78,7 +78,7 @@ impl Count {
         for number in 0..CONNECTIONS {
             channels.push(Channel::connect(&servers[number % servers.len()]).await?);
         }
-        kv::fill(&channels, self.count, self.size).await
+        kv::fill(&mut channels, self.count, self.size).await
     }
 
     /// Of the largest of the servers, in bytes.

@@ -1,29 +1,33 @@
 //! `quorate bench kv`: a load on any server that speaks etcd's API.
 //!
-//! One thread; each client has a connection of its own, and as many tasks as it may have calls in flight.
+//! One thread; each client is a task with a connection of its own.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
 use quorate_contracts::Random;
 use quorate_etcd::messages::etcdserverpb as pb;
+use quorate_http2::StreamId;
 use serde_json::json;
 
 use super::block_on;
-use super::h2::{Channel, Method};
-use super::load::{Load, Measured, Pace, account};
+use super::channel::{Came, Channel};
+use super::load::{Load, Measured, Pace, account, at};
 use crate::failure::{Done, Failure, say};
 use crate::servers::Servers;
 
-/// Keys that each connection puts at a time before the load begins, and all together.
+/// Keys that each connection puts at a time before the load begins.
 const FILL_IN_FLIGHT: usize = 64;
-const FILL_MAX: usize = 1024;
-/// A sender whose call failed waits so long.
+/// Connections that do it.
+const FILLERS: usize = 16;
+/// A client whose call failed waits so long.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A load on keys
@@ -66,25 +70,35 @@ impl Kv {
         for number in 0..self.load.clients {
             channels.push(Channel::connect(&servers[number % servers.len()]).await?);
         }
-        fill(&channels, self.keys, self.size).await?;
+        fill(&mut channels, self.keys, self.size).await?;
         let period = self.load.period();
         let measured = Rc::new(RefCell::new(Measured::new(period)?));
-        // In an open loop a client's one sender starts calls and does not wait for them.
-        let in_flight = self.load.in_flight_max();
-        let each = if in_flight == usize::MAX { 1 } else { in_flight };
-        let (mut tasks, senders) = (Vec::new(), self.load.clients * each);
-        for number in 0..senders {
-            let sender = Sender::new(self, &channels[number / each], number as u64)?;
-            let pace = self.load.pace(number, senders, period);
-            tasks.push(tokio::task::spawn_local(sender.run(pace, measured.clone())));
+        let mut tasks = Vec::new();
+        for (number, channel) in channels.into_iter().enumerate() {
+            let client = Client::new(channel, self.work(number as u64), self.load.in_flight_max());
+            let pace = self.load.pace(number, self.load.clients, period);
+            tasks.push(tokio::task::spawn_local(client.run(pace, measured.clone())));
         }
         account(measured.clone(), period, self.load.pids.clone()).await;
         for task in tasks {
-            task.await.map_err(io::Error::other)?;
+            if let Err(error) = task.await.map_err(io::Error::other)? {
+                say(&format!("a client ended early: {error}"));
+                measured.borrow_mut().failed();
+            }
         }
         Rc::into_inner(measured)
             .map(RefCell::into_inner)
             .ok_or_else(|| io::Error::other("a client still measures"))
+    }
+
+    fn work(&self, seed: u64) -> Work {
+        Work {
+            random: Random::new(seed),
+            reads_ppm: self.load.reads * 10_000,
+            keys: self.keys.max(1),
+            value: self.value(),
+            serializable: self.serializable,
+        }
     }
 
     fn value(&self) -> Bytes {
@@ -93,24 +107,53 @@ impl Kv {
 }
 
 /// Puts the first so many keys of the load.
-pub(super) async fn fill(channels: &[Channel], keys: u64, size: usize) -> io::Result<()> {
-    let (mut puts, value) = (tokio::task::JoinSet::new(), Bytes::from(vec![b'x'; size]));
-    let senders = (channels.len() * FILL_IN_FLIGHT).clamp(1, FILL_MAX) as u64;
-    for first in 0..senders {
-        let (mut channel, value) =
-            (channels[first as usize % channels.len()].clone(), value.clone());
-        let method = channel.method(PUT)?;
-        puts.spawn_local(async move {
-            for number in (first..keys).step_by(senders as usize) {
-                channel.call(&method, &put(number, value.clone())).await?;
+pub(super) async fn fill(channels: &mut [Channel], keys: u64, size: usize) -> io::Result<()> {
+    let (each, value) = (channels.len().min(FILLERS), Bytes::from(vec![b'x'; size]));
+    let fillers = channels.iter_mut().take(each).enumerate().map(|(first, channel)| {
+        let mut numbers = (first as u64..keys).step_by(each);
+        let value = value.clone();
+        async move {
+            let mut in_flight = 0;
+            loop {
+                while in_flight < FILL_IN_FLIGHT
+                    && let Some(number) = numbers.next()
+                {
+                    let begun = channel.begin(PUT, &put(number, value.clone()), true);
+                    begun.ok_or_else(|| io::Error::other("the server takes no calls"))?;
+                    in_flight += 1;
+                }
+                if in_flight == 0 {
+                    return Ok(());
+                }
+                if let Came::End(_, outcome) = channel.next().await? {
+                    outcome.map_err(io::Error::other)?;
+                    in_flight -= 1;
+                }
             }
-            Ok::<_, io::Error>(())
+        }
+    });
+    futures_of(fillers.collect()).await
+}
+
+/// All of them, or the first error.
+async fn futures_of(fillers: Vec<impl Future<Output = io::Result<()>>>) -> io::Result<()> {
+    let mut fillers: Vec<_> = fillers.into_iter().map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        let mut error = None;
+        fillers.retain_mut(|filler| match filler.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(done) => {
+                error = error.take().or(done.err());
+                false
+            }
         });
-    }
-    while let Some(done) = puts.join_next().await {
-        done.map_err(io::Error::other)??;
-    }
-    Ok(())
+        match error {
+            Some(error) => Poll::Ready(Err(error)),
+            None if fillers.is_empty() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 const PUT: &str = "/etcdserverpb.KV/Put";
@@ -124,11 +167,8 @@ fn put(number: u64, value: Bytes) -> pb::PutRequest {
     pb::PutRequest { key: key(number), value, ..Default::default() }
 }
 
-/// One call after another.
-struct Sender {
-    channel: Channel,
-    put: Method,
-    range: Method,
+/// What a client asks for.
+struct Work {
     random: Random,
     reads_ppm: u32,
     keys: u64,
@@ -136,58 +176,77 @@ struct Sender {
     serializable: bool,
 }
 
-impl Sender {
-    fn new(kv: &Kv, channel: &Channel, seed: u64) -> io::Result<Self> {
-        Ok(Self {
-            put: channel.method(PUT)?,
-            range: channel.method(RANGE)?,
-            channel: channel.clone(),
-            random: Random::new(seed),
-            reads_ppm: kv.load.reads * 10_000,
-            keys: kv.keys.max(1),
-            value: kv.value(),
-            serializable: kv.serializable,
-        })
+impl Work {
+    /// Begins the next call.
+    fn begin(&mut self, channel: &mut Channel) -> Option<StreamId> {
+        let number = self.random.below(self.keys);
+        if self.random.chance_ppm(self.reads_ppm) {
+            let (key, serializable) = (key(number), self.serializable);
+            let range = pb::RangeRequest { key, serializable, ..Default::default() };
+            channel.begin(RANGE, &range, true)
+        } else {
+            channel.begin(PUT, &put(number, self.value.clone()), true)
+        }
+    }
+}
+
+/// One client of the load.
+struct Client {
+    channel: Channel,
+    work: Work,
+    in_flight: usize,
+    /// Calls without an answer, and from when their time counts.
+    sent: BTreeMap<StreamId, Instant>,
+}
+
+impl Client {
+    fn new(channel: Channel, work: Work, in_flight: usize) -> Self {
+        Self { channel, work, in_flight, sent: BTreeMap::new() }
     }
 
-    async fn run(mut self, mut pace: Pace, measured: Rc<RefCell<Measured>>) {
-        let mut started = tokio::task::JoinSet::new();
-        while let Some(due) = pace.wait().await {
-            let call = self.call(due, measured.clone());
-            if pace.is_open() {
-                started.spawn_local(call);
-                while started.try_join_next().is_some() {}
-            } else if !call.await {
+    async fn run(mut self, mut pace: Pace, measured: Rc<RefCell<Measured>>) -> io::Result<()> {
+        loop {
+            while self.sent.len() < self.in_flight
+                && let Some(due) = pace.take(Instant::now())
+            {
+                match self.work.begin(&mut self.channel) {
+                    Some(stream) => drop(self.sent.insert(stream, due)),
+                    None => {
+                        say("a call failed: the server takes no more at a time");
+                        measured.borrow_mut().answered(due, false);
+                    }
+                }
+            }
+            let has_room = self.sent.len() < self.in_flight;
+            let next = if has_room { pace.next() } else { None };
+            if self.sent.is_empty() && next.is_none() {
+                return Ok(());
+            }
+            let came = tokio::select! {
+                came = self.channel.next() => came?,
+                () = at(next) => continue,
+            };
+            if !self.take(came, &measured)? {
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        while started.join_next().await.is_some() {}
     }
 
-    /// A call and what it came to: whether it was answered.
-    fn call(
-        &mut self,
-        due: Instant,
-        measured: Rc<RefCell<Measured>>,
-    ) -> impl Future<Output = bool> + 'static {
-        let number = self.random.below(self.keys);
-        let read = self.random.chance_ppm(self.reads_ppm);
-        let mut channel = self.channel.clone();
-        let method = if read { self.range.clone() } else { self.put.clone() };
-        let (serializable, value) = (self.serializable, self.value.clone());
-        async move {
-            let answer = if read {
-                let request =
-                    pb::RangeRequest { key: key(number), serializable, ..Default::default() };
-                channel.call(&method, &request).await
-            } else {
-                channel.call(&method, &put(number, value)).await
-            };
-            measured.borrow_mut().answered(due, answer.is_ok());
-            if let Err(error) = &answer {
-                say(&format!("a call failed: {error}"));
+    /// Whatever has come is taken before anything new is sent. Whether all of it was good.
+    fn take(&mut self, came: Came, measured: &RefCell<Measured>) -> io::Result<bool> {
+        let (mut came, mut good) = (Some(came), true);
+        while let Some(one) = came {
+            if let Came::End(stream, outcome) = one
+                && let Some(due) = self.sent.remove(&stream)
+            {
+                measured.borrow_mut().answered(due, outcome.is_ok());
+                if let Err(error) = outcome {
+                    say(&format!("a call failed: {error}"));
+                    good = false;
+                }
             }
-            answer.is_ok()
+            came = self.channel.at_hand()?;
         }
+        Ok(good)
     }
 }

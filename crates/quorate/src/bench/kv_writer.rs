@@ -11,7 +11,7 @@ use prost::Message;
 use quorate_etcd::messages::etcdserverpb as pb;
 use tokio::time::timeout;
 
-use super::h2::Channel;
+use super::channel::Channel;
 
 /// How long a call may take; less than any election, so that a server without a leader is left soon.
 const CALL_MAX: Duration = Duration::from_millis(250);
@@ -85,18 +85,16 @@ impl KvWriter {
     ) -> io::Result<Bytes> {
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
         let attempt = async {
-            let channel = match self.channel.take() {
+            let mut channel = match self.channel.take() {
                 Some(channel) => channel,
                 None => {
                     let connect = Channel::connect(&self.servers[self.at]);
                     timeout(CONNECT_MAX, connect).await.map_err(late).flatten()?
                 }
             };
-            let (mut channel, kept) = (channel.clone(), channel);
-            let method = channel.method(method)?;
-            let answer = channel.call(&method, request);
+            let answer = channel.call(method, request);
             let answer = timeout(patience, answer).await.map_err(late).flatten()?;
-            Ok((answer, kept))
+            Ok((answer, channel))
         };
         match attempt.await {
             Ok((answer, channel)) => {

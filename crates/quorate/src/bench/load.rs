@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::future::pending;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -182,17 +183,20 @@ impl Pace {
         self.every.map(|_| self.due).filter(|due| *due < self.period.until)
     }
 
-    /// Whether requests are due at fixed times.
-    pub(super) fn is_open(&self) -> bool {
-        self.every.is_some()
-    }
-
     /// Waits for the next request; `None` when there will be no more.
     pub(super) async fn wait(&mut self) -> Option<Instant> {
         if let Some(due) = self.next() {
             tokio::time::sleep_until(due.into()).await;
         }
         self.take(Instant::now())
+    }
+}
+
+/// At that time; never, if there is none.
+pub(super) async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => pending().await,
     }
 }
 

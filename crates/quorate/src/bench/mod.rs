@@ -1,9 +1,9 @@
 //! `quorate bench`: loads on running servers, ours or anybody's who speaks the same protocols, and what they measure.
 
+mod channel;
 mod create;
 mod failover;
 mod groups;
-mod h2;
 mod kv;
 mod kv_writer;
 mod load;

@@ -16,7 +16,7 @@ use quorate_etcd::messages::etcdserverpb::watch_request::RequestUnion;
 use serde_json::json;
 
 use super::block_on;
-use super::h2::{Answers, Channel};
+use super::channel::{Came, Channel};
 use super::load::{Load, Measured, Period, account};
 use crate::failure::{Done, Failure, say};
 use crate::servers::Servers;
@@ -82,24 +82,24 @@ impl Watch {
         for number in 0..self.connections as usize {
             channels.push(Channel::connect(&servers[number % servers.len()]).await?);
         }
-        let mut streams = Vec::new();
-        for number in 0..self.watchers {
-            let at = number % channels.len();
-            streams.push(watch(&mut channels[at]).await?);
+        let (count, each) = (channels.len(), self.watchers / channels.len());
+        for (number, channel) in channels.iter_mut().enumerate() {
+            watch(channel, each + usize::from(number < self.watchers % count)).await?;
         }
+        let mut writer = Channel::connect(&servers[0]).await?;
         let (period, start) = (load.period(), Instant::now());
         let measured = Rc::new(RefCell::new(Measured::new(period)?));
         let heard = Rc::new(RefCell::new(0));
-        let watchers: Vec<_> = streams
+        let watchers: Vec<_> = channels
             .into_iter()
-            .map(|stream| {
+            .map(|channel| {
                 let (heard, measured) = (heard.clone(), measured.clone());
-                tokio::task::spawn_local(listen(stream, start, heard, measured))
+                tokio::task::spawn_local(listen(channel, start, heard, measured))
             })
             .collect();
         let accounting =
             tokio::task::spawn_local(account(measured.clone(), period, self.pids.clone()));
-        let written = write(&mut channels[0], load, period, start).await?;
+        let written = write(&mut writer, load, period, start).await?;
         let missed = settle(&heard, written * self.watchers as u64).await;
         watchers.iter().for_each(tokio::task::JoinHandle::abort);
         for watcher in watchers {
@@ -111,17 +111,22 @@ impl Watch {
     }
 }
 
-/// A stream with its sending half, which keeps it open.
-type Stream = (::h2::SendStream<Bytes>, Answers);
-
-async fn watch(channel: &mut Channel) -> io::Result<Stream> {
+/// Opens so many watches on a channel, and waits until all are there.
+async fn watch(channel: &mut Channel, watches: usize) -> io::Result<()> {
     let create = pb::WatchCreateRequest { key: KEY.into(), ..Default::default() };
     let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-    let mut stream = channel.stream(&channel.method("/etcdserverpb.Watch/Watch")?, &create).await?;
-    match stream.1.next().await? {
-        Some(_) => Ok(stream),
-        None => Err(io::Error::other("a watch was refused")),
+    for _ in 0..watches {
+        let begun = channel.begin("/etcdserverpb.Watch/Watch", &create, false);
+        begun
+            .ok_or_else(|| io::Error::other("the server takes no more watches on a connection"))?;
     }
+    for _ in 0..watches {
+        if let Came::End(_, outcome) = channel.next().await? {
+            let why = outcome.err().unwrap_or_default();
+            return Err(io::Error::other(format!("a watch was refused: {why}")));
+        }
+    }
+    Ok(())
 }
 
 /// Puts the key as long as the period lasts; how often.
@@ -131,25 +136,24 @@ async fn write(
     period: Period,
     start: Instant,
 ) -> io::Result<u64> {
-    let method = channel.method("/etcdserverpb.KV/Put")?;
     let (mut pace, mut written) = (load.pace(0, 1, period), 0);
     while pace.wait().await.is_some() {
         let now = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let value = Bytes::copy_from_slice(&now.to_be_bytes());
         let put = pb::PutRequest { key: KEY.into(), value, ..Default::default() };
-        channel.call(&method, &put).await?;
+        channel.call("/etcdserverpb.KV/Put", &put).await?;
         written += 1;
     }
     Ok(written)
 }
 
 async fn listen(
-    mut stream: Stream,
+    mut channel: Channel,
     start: Instant,
     heard: Rc<RefCell<u64>>,
     measured: Rc<RefCell<Measured>>,
 ) {
-    while let Ok(Some(message)) = stream.1.next().await {
+    while let Ok(Came::Message(_, message)) = channel.next().await {
         let Ok(response) = pb::WatchResponse::decode(message) else { break };
         for kv in response.events.iter().filter_map(|event| event.kv.as_ref()) {
             let sent = kv.value.first_chunk().map_or(0, |nanos| u64::from_be_bytes(*nanos));

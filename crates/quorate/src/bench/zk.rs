@@ -4,7 +4,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::pending;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -23,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::block_on;
-use super::load::{Load, Measured, Pace, Period, account};
+use super::load::{Load, Measured, Pace, Period, account, at};
 use crate::failure::{Done, Failure, say};
 use crate::servers::Servers;
 
@@ -284,13 +283,5 @@ impl Client {
         packet.int(opcode::CLOSE_SESSION);
         self.stream.write_all(&packet.finish()).await?;
         self.packet().await.map(drop)
-    }
-}
-
-/// At that time; never, if there is none.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time.into()).await,
-        None => pending().await,
     }
 }

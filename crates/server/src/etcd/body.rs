@@ -1,4 +1,4 @@
-//! What is sent back: one message, or a stream of them, framed as gRPC or written as lines of JSON.
+//! What is sent back: a text, or a stream of messages, as gRPC or as lines of JSON.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -6,11 +6,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use hyper::HeaderMap;
-use quorate_etcd::grpc::{Status, frame};
+use quorate_etcd::grpc::Status;
 use tokio::sync::mpsc;
 
-use super::grpc::trailers;
+use super::http2::Gone;
+use super::outgoing::Outgoing;
 
 /// Messages that wait in a stream for its client; behind them, whoever makes them waits.
 const MESSAGES_AHEAD: usize = 1;
@@ -18,62 +18,61 @@ const MESSAGES_AHEAD: usize = 1;
 /// One message after the other, or why there are no more.
 pub(super) type Messages = mpsc::Receiver<Result<Bytes, Status>>;
 
-/// Where a stream's messages are put.
-pub(super) type Sender = mpsc::Sender<Result<Bytes, Status>>;
+/// Where a stream's messages are put. They are sent as fast as its client reads.
+pub(super) enum Sender {
+    /// To be written as lines.
+    Lines(mpsc::Sender<Result<Bytes, Status>>),
+    /// As gRPC.
+    Grpc(Outgoing),
+}
 
-/// A stream that is sent as fast as its client reads it.
-pub(super) fn stream() -> (Sender, Messages) {
-    mpsc::channel(MESSAGES_AHEAD)
+impl Sender {
+    /// The next message, or why there are no more.
+    pub(super) async fn send(&self, message: Result<Bytes, Status>) -> Result<(), Gone> {
+        match (self, message) {
+            (Self::Lines(lines), message) => lines.send(message).await.map_err(|_| Gone),
+            (Self::Grpc(out), Ok(message)) => out.send(&message).await,
+            (Self::Grpc(out), Err(status)) => {
+                out.fail(&status);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until the client has gone.
+    pub(super) async fn closed(&self) {
+        match self {
+            Self::Lines(lines) => lines.closed().await,
+            Self::Grpc(out) => out.closed().await,
+        }
+    }
+
+    /// There will be messages, sooner or later: a client may wait to hear that its call was taken.
+    pub(super) fn begin(&self) {
+        if let Self::Grpc(out) = self {
+            out.begin();
+        }
+    }
+}
+
+/// Lines, and where their messages are put.
+pub(super) fn lines() -> (Sender, Messages) {
+    let (out, messages) = mpsc::channel(MESSAGES_AHEAD);
+    (Sender::Lines(out), messages)
 }
 
 /// How messages of a stream are written.
 pub(super) trait Skin {
     /// One message.
     fn message(&self, message: Bytes) -> Bytes;
-    /// The end, as bytes ...
+    /// The end.
     fn end(&self, status: Option<&Status>) -> Option<Bytes>;
-    /// ... and as trailers.
-    fn trailers(&self, status: Option<&Status>) -> Option<HeaderMap>;
-}
-
-/// gRPC's.
-pub(super) struct Framed;
-
-impl Skin for Framed {
-    fn message(&self, message: Bytes) -> Bytes {
-        frame(&message)
-    }
-
-    fn end(&self, _: Option<&Status>) -> Option<Bytes> {
-        None
-    }
-
-    fn trailers(&self, status: Option<&Status>) -> Option<HeaderMap> {
-        Some(trailers(status))
-    }
-}
-
-/// Pieces of one gRPC message, which are framed already.
-pub(super) struct Pieces;
-
-impl Skin for Pieces {
-    fn message(&self, piece: Bytes) -> Bytes {
-        piece
-    }
-
-    fn end(&self, _: Option<&Status>) -> Option<Bytes> {
-        None
-    }
-
-    fn trailers(&self, status: Option<&Status>) -> Option<HeaderMap> {
-        Some(trailers(status))
-    }
 }
 
 /// A reply's body.
 pub(super) enum Body {
-    /// All there is, and what follows it.
-    Whole { data: Option<Bytes>, trailers: Option<HeaderMap> },
+    /// All there is.
+    Whole(Option<Bytes>),
     /// What comes.
     Stream { messages: Messages, skin: Box<dyn Skin> },
 }
@@ -81,12 +80,7 @@ pub(super) enum Body {
 impl Body {
     /// A text.
     pub(super) fn text(text: impl Into<Bytes>) -> Self {
-        Self::Whole { data: Some(text.into()), trailers: None }
-    }
-
-    /// Nothing.
-    pub(super) fn empty() -> Self {
-        Self::Whole { data: None, trailers: None }
+        Self::Whole(Some(text.into()))
     }
 }
 
@@ -99,33 +93,29 @@ impl http_body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = match &mut *self {
-            Self::Whole { data, trailers } => {
-                data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers))
-            }
+            Self::Whole(data) => data.take(),
             Self::Stream { messages, skin } => match ready!(messages.poll_recv(context)) {
-                Some(Ok(message)) => Some(Frame::data(skin.message(message))),
+                Some(Ok(message)) => Some(skin.message(message)),
                 ended => {
-                    let status = ended.and_then(Result::err);
-                    let (data, trailers) =
-                        (skin.end(status.as_ref()), skin.trailers(status.as_ref()));
-                    *self = Self::Whole { data, trailers };
-                    return self.poll_frame(context);
+                    let last = skin.end(ended.and_then(Result::err).as_ref());
+                    *self = Self::Whole(None);
+                    last
                 }
             },
         };
-        Poll::Ready(next.map(Ok))
+        Poll::Ready(next.map(|data| Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole { data: None, trailers: None })
+        matches!(self, Self::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole { data, trailers: None } => {
+            Self::Whole(data) => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
             }
-            _ => SizeHint::default(),
+            Self::Stream { .. } => SizeHint::default(),
         }
     }
 }

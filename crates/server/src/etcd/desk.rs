@@ -8,7 +8,7 @@ use quorate_etcd::messages::etcdserverpb as pb;
 use quorate_etcd::server::{ClientRequest, Context, Request, StreamId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::front::{Answer, Arrival, Told};
+use super::front::{Answer, Arrival, Caller, Told};
 use crate::inbox::Door;
 
 /// The way to the group.
@@ -26,9 +26,13 @@ impl Desk {
     /// Makes a call. It is on its way when this returns.
     pub(crate) fn send(&self, context: &Context, request: Request) -> oneshot::Receiver<Answer> {
         let (answer, answered) = oneshot::channel();
-        let (context, request) = (context.clone(), Box::new(request));
-        self.door.push(Arrival::Call { context, request, answer });
+        self.hand_in(context.clone(), request, Caller::Task(answer));
         answered
+    }
+
+    /// Makes a call whose answer somebody else waits for.
+    pub(super) fn hand_in(&self, context: Context, request: Request, caller: Caller) {
+        self.door.push(Arrival::Call { context, request: Box::new(request), caller });
     }
 
     /// Makes a call and waits for its answer.

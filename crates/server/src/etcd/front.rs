@@ -13,6 +13,7 @@ use quorate_etcd::server::{
 use quorate_raft::Replica;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::calls::Straight;
 use super::passwords;
 use crate::admin::{GroupStatus, KvStatus, NodeStatus};
 use crate::dashboard::Looking;
@@ -25,11 +26,28 @@ pub(crate) type Answer = Result<Box<Response>, Refusal>;
 /// What reaches the group from its clients.
 pub(crate) enum Arrival {
     /// A call, and who waits for its answer.
-    Call { context: Context, request: Box<Request>, answer: oneshot::Sender<Answer> },
+    Call { context: Context, request: Box<Request>, caller: Caller },
     /// A stream was opened; what it is told goes there. Watches need to know who watches.
     Opened { stream: StreamId, watcher: Option<Context>, told: mpsc::UnboundedSender<Told> },
     /// Something that needs no bookkeeping here.
     Asked(ClientRequest),
+}
+
+/// Who waits for an answer.
+pub(crate) enum Caller {
+    /// A task.
+    Task(oneshot::Sender<Answer>),
+    /// A client, with nobody between.
+    Straight(Straight),
+}
+
+impl Caller {
+    fn answer(self, answer: Answer) {
+        match self {
+            Self::Task(task) => drop(task.send(answer)), // the client may have gone
+            Self::Straight(call) => call.answer(answer),
+        }
+    }
 }
 
 /// What a stream is told. How much of it may wait is bounded by the service, which counts what has left, and by the
@@ -49,7 +67,7 @@ pub(crate) struct Etcd {
     /// Rings once clients may come.
     serving: Rc<Notify>,
     is_open: bool,
-    calls: BTreeMap<CallId, oneshot::Sender<Answer>>,
+    calls: BTreeMap<CallId, Caller>,
     next_call: CallId,
     streams: BTreeMap<StreamId, mpsc::UnboundedSender<Told>>,
     /// The node is about to stop: what comes now is refused.
@@ -72,14 +90,14 @@ impl Etcd {
     /// Notes who waits for what; what is left is for the service.
     fn arrived(&mut self, arrival: Arrival) -> Option<ClientRequest> {
         match arrival {
-            Arrival::Call { answer, .. } if self.draining => {
-                let _ = answer.send(Err(Refusal::Stopped)); // the client may have gone
+            Arrival::Call { caller, .. } if self.draining => {
+                caller.answer(Err(Refusal::Stopped));
                 None
             }
-            Arrival::Call { context, request, answer } => {
+            Arrival::Call { context, request, caller } => {
                 let call = self.next_call;
                 self.next_call = CallId(call.0 + 1);
-                self.calls.insert(call, answer);
+                self.calls.insert(call, caller);
                 Some(ClientRequest::Call { call, context, request })
             }
             Arrival::Opened { stream, watcher, told } => {
@@ -110,8 +128,8 @@ impl Front<Server> for Etcd {
     fn reply(&mut self, reply: ClientReply) {
         match reply {
             ClientReply::Answer { call, result } => {
-                if let Some(answer) = self.calls.remove(&call) {
-                    let _ = answer.send(result); // the client may have gone
+                if let Some(caller) = self.calls.remove(&call) {
+                    caller.answer(result);
                 }
             }
             ClientReply::Watch { stream, response, bytes } => {

@@ -10,8 +10,6 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http_body::Body as _;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use prost::Message;
@@ -23,7 +21,7 @@ use quorate_etcd::grpc::Status;
 use quorate_etcd::messages::DESCRIPTORS;
 use serde_json::json;
 
-use super::body::{Body, Messages, Skin};
+use super::body::{Body, Messages, Skin, lines};
 use super::grpc::{Requests, context};
 use super::listen::Api;
 use super::streams;
@@ -97,34 +95,36 @@ pub(super) fn method(path: &str) -> Option<&'static str> {
 pub(super) async fn answer(
     api: Rc<Api>,
     method: &'static str,
-    request: Request<Incoming>,
+    request: Request<Bytes>,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
     match call(api, method, &head.headers, body).await {
         Ok(response) => response,
-        Err(status) => {
-            let code = http_code(status.code);
-            let number = status.code as u8;
-            let text =
-                json!({ "error": status.message, "code": number, "message": status.message });
-            reply(code, Body::text(text.to_string()))
-        }
+        Err(status) => refused(&status),
     }
+}
+
+/// A refusal as the gateway words it.
+pub(super) fn refused(status: &Status) -> Response<Body> {
+    let code = status.code as u8;
+    let text = json!({ "error": status.message, "code": code, "message": status.message });
+    reply(http_code(status.code), Body::text(text.to_string()))
 }
 
 async fn call(
     api: Rc<Api>,
     method: &'static str,
     headers: &HeaderMap,
-    body: Incoming,
+    text: Bytes,
 ) -> Result<Response<Body>, Status> {
-    let context = context(headers)?;
-    let text = whole(body, api.about.request_bytes_max).await?;
+    let metadata = headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    let context = context(metadata)?;
     let described = describe(method)?;
     let mut messages = parse(&text, &described.input())?;
     if let Some(kind) = streams::Kind::of(method) {
         let requests = Requests::Ready(messages);
-        let messages = streams::begin(api, kind, context, requests).await?;
+        let (out, messages) = lines();
+        tokio::task::spawn_local(streams::serve(api, kind, context, requests, out));
         return Ok(streamed(messages, described.output()));
     }
     let message = messages.pop_front().unwrap_or_default();
@@ -143,23 +143,6 @@ fn reply(code: StatusCode, body: Body) -> Response<Body> {
 
 fn streamed(messages: Messages, message: MessageDescriptor) -> Response<Body> {
     reply(StatusCode::OK, Body::Stream { messages, skin: Box::new(Lines(message)) })
-}
-
-/// The body of a request. Base64 is a third longer than what it says, and names come on top.
-async fn whole(mut body: Incoming, request_bytes_max: usize) -> Result<Vec<u8>, Status> {
-    let mut text = Vec::new();
-    while let Some(frame) =
-        std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await
-    {
-        let frame = frame.map_err(|error| Status::new(Code::Canceled, error.to_string()))?;
-        if let Ok(data) = frame.into_data() {
-            text.extend_from_slice(&data);
-        }
-        if text.len() > 2 * request_bytes_max {
-            return Err(quorate_etcd::Refusal::RequestTooLarge.into());
-        }
-    }
-    Ok(text)
 }
 
 fn describe(method: &str) -> Result<MethodDescriptor, Status> {
@@ -213,10 +196,6 @@ impl Skin for Lines {
 
     fn end(&self, status: Option<&Status>) -> Option<Bytes> {
         status.map(error)
-    }
-
-    fn trailers(&self, _: Option<&Status>) -> Option<HeaderMap> {
-        None
     }
 }
 

@@ -1,28 +1,23 @@
-//! gRPC over HTTP: the method is the path, a call's metadata are headers, messages are frames, the outcome is in trailers.
+//! gRPC over HTTP/2: the method is the path, a call's metadata are headers, messages are frames, the outcome is in trailers.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::http::Extensions;
-use hyper::{HeaderMap, Request, Response};
 use quorate_etcd::grpc::{
-    CLIENT_ID_KEY, DONE_BEFORE_KEY, OPEN_CLIENT, SEQUENCE_KEY, Status, Unframer, escape, frame,
-    parse_client_id, parse_tag,
+    CLIENT_ID_KEY, OPEN_CLIENT, SEQUENCE_KEY, Status, Unframer, parse_client_id, parse_tag,
 };
-use quorate_etcd::server::Context;
+use quorate_etcd::methods::encode_response;
+use quorate_etcd::server::{Context, Response};
 use quorate_etcd::{Code, Refusal};
+use quorate_http2::Fields;
 
-use super::body::{Body, Framed, Messages, Pieces, Skin};
-use super::listen::{Api, CertifiedUser};
-use super::ranges;
-use super::ranges::Ranged;
-use super::streams;
+use super::body::Sender;
+use super::incoming::RequestBody;
+use super::listen::Api;
+use super::outgoing::Outgoing;
+use super::{ranges, streams};
 
 /// Its answer may be larger than what should be in memory at once.
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -34,13 +29,13 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
 /// The messages of a request.
 pub(super) enum Requests {
     /// As they come.
-    Framed { body: Incoming, unframer: Unframer },
+    Framed { body: RequestBody, unframer: Unframer },
     /// They are here, and no more will come.
     Ready(VecDeque<Bytes>),
 }
 
 impl Requests {
-    fn new(body: Incoming, request_bytes_max: usize) -> Self {
+    fn new(body: RequestBody, request_bytes_max: usize) -> Self {
         Self::Framed { body, unframer: Unframer::new(request_bytes_max + OVERHEAD_BYTES) }
     }
 
@@ -55,12 +50,8 @@ impl Requests {
                 Ok(None) => {}
                 complete => return complete.transpose(),
             }
-            match std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        unframer.push(&data);
-                    }
-                }
+            match body.next().await {
+                Some(Ok(data)) => unframer.push(&data),
                 Some(Err(_)) => return None,
                 None if unframer.is_empty() => return None,
                 None => {
@@ -81,35 +72,33 @@ impl Requests {
 }
 
 /// Answers one call.
-pub(super) async fn answer(api: Rc<Api>, request: Request<Incoming>) -> Response<Body> {
-    let (head, body) = request.into_parts();
-    let context = match context(&head.headers) {
-        Ok(context) => Context { certified: certified(&head.extensions), ..context },
-        Err(refusal) => return whole(Err(refusal.into())),
+pub(super) async fn answer(
+    api: Rc<Api>,
+    context: Result<Context, Refusal>,
+    fields: Fields,
+    body: RequestBody,
+    out: Outgoing,
+) {
+    let context = match context {
+        Ok(context) => context,
+        Err(refusal) => return out.reply(Err(refusal.into())),
     };
-    let method = head.uri.path();
+    let method = fields.text(":path").unwrap_or_default();
     let mut requests = Requests::new(body, api.about.request_bytes_max);
     if let Some(kind) = streams::Kind::of(method) {
-        return match Box::pin(streams::begin(api, kind, context, requests)).await {
-            Ok(messages) => streamed(messages, Box::new(Framed)),
-            Err(status) => whole(Err(status)),
-        };
+        return Box::pin(streams::serve(api, kind, context, requests, Sender::Grpc(out))).await;
     }
     if method == OPEN_CLIENT {
-        return whole(Box::pin(open_client(&api, &head.headers, context)).await);
+        return out.reply(Box::pin(open_client(&api, &fields, context)).await);
     }
     let message = match requests.only().await {
         Ok(message) => message,
-        Err(status) => return whole(Err(status)),
+        Err(status) => return out.reply(Err(status)),
     };
     if method == RANGE {
-        return match ranges::answer(&api, &context, message).await {
-            Ok(Ranged::Whole(message)) => whole(Ok(message.into())),
-            Ok(Ranged::Pieces(pieces)) => streamed(pieces, Box::new(Pieces)),
-            Err(status) => whole(Err(status)),
-        };
+        return Box::pin(ranges::answer(&api, &context, message, out)).await;
     }
-    whole(api.unary(method, &context, message).await)
+    out.reply(api.unary(method, &context, message).await);
 }
 
 /// What one call came to: the reply's bytes, and whether it is only the word that it was done before.
@@ -125,67 +114,45 @@ impl From<Vec<u8>> for Reply {
     }
 }
 
-async fn open_client(api: &Api, headers: &HeaderMap, context: Context) -> Result<Reply, Status> {
-    let id = text(headers, CLIENT_ID_KEY).ok_or(Refusal::BadTag)?;
+impl From<&Response> for Reply {
+    fn from(response: &Response) -> Self {
+        let done_before = matches!(response, Response::DoneBefore(_));
+        Self { done_before, ..encode_response(response).into() }
+    }
+}
+
+async fn open_client(api: &Api, fields: &Fields, context: Context) -> Result<Reply, Status> {
+    let id = fields.text(CLIENT_ID_KEY).ok_or(Refusal::BadTag)?;
     let id = parse_client_id(id)?;
     api.open_client(&Context { tag: None, ..context }, id).await
 }
 
-/// Who calls, and how.
-pub(super) fn context(headers: &HeaderMap) -> Result<Context, Refusal> {
-    let token = text(headers, "token").or_else(|| text(headers, "authorization"));
+/// Who calls, and how, out of the call's metadata: each field is looked at once, for there are few that say something of that.
+pub(super) fn context<'a>(
+    metadata: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> Result<Context, Refusal> {
+    let (mut own_token, mut authorization, mut client, mut sequence) = (None, None, None, None);
+    let mut requires_leader = false;
+    for (name, value) in metadata {
+        let first = match name {
+            b"token" => &mut own_token,
+            b"authorization" => &mut authorization,
+            name if name == CLIENT_ID_KEY.as_bytes() => &mut client,
+            name if name == SEQUENCE_KEY.as_bytes() => &mut sequence,
+            b"hasleader" => {
+                requires_leader = value == b"true";
+                continue;
+            }
+            _ => continue,
+        };
+        *first = first.or(std::str::from_utf8(value).ok());
+    }
+    let token = own_token.or(authorization);
     let token = token.map(|token| token.strip_prefix("Bearer ").unwrap_or(token).to_string());
-    let (client, sequence) = (text(headers, CLIENT_ID_KEY), text(headers, SEQUENCE_KEY));
     let tag = match sequence {
         // An id alone is about to be opened.
         None => None,
         sequence => parse_tag(client, sequence)?,
     };
-    let requires_leader = text(headers, "hasleader") == Some("true");
     Ok(Context { token, certified: None, tag, requires_leader })
-}
-
-/// The user that the connection's certificate names.
-fn certified(extensions: &Extensions) -> Option<String> {
-    extensions.get::<CertifiedUser>().map(|CertifiedUser(name)| name.to_string())
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn whole(reply: Result<Reply, Status>) -> Response<Body> {
-    let (mut headers, body) = match reply {
-        Ok(Reply { message, done_before }) => {
-            let mut headers = HeaderMap::new();
-            if done_before {
-                headers.insert(DONE_BEFORE_KEY, HeaderValue::from_static("1"));
-            }
-            let body = Body::Whole { data: Some(frame(&message)), trailers: Some(trailers(None)) };
-            (headers, body)
-        }
-        Err(status) => (trailers(Some(&status)), Body::empty()),
-    };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    let mut response = Response::new(body);
-    *response.headers_mut() = headers;
-    response
-}
-
-fn streamed(messages: Messages, skin: Box<dyn Skin>) -> Response<Body> {
-    let mut response = Response::new(Body::Stream { messages, skin });
-    let kind = HeaderValue::from_static("application/grpc");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
-}
-
-/// How a call ended.
-pub(super) fn trailers(status: Option<&Status>) -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    let code = status.map_or(0, |status| status.code as u16);
-    trailers.insert("grpc-status", HeaderValue::from(code));
-    if let Some(text) = status.and_then(|status| escape(&status.message).parse().ok()) {
-        trailers.insert("grpc-message", text);
-    }
-    trailers
 }

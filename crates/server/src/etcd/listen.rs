@@ -1,21 +1,23 @@
 //! Connections of the key/value service's clients: HTTP/2 for gRPC and HTTP/1.1 for the rest, with TLS or without, told apart by
 //! their first bytes.
 
-use std::convert::Infallible;
-use std::future::Future;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
-use hyper::rt::Executor;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncWrite};
+use quorate_http2::PREFACE;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -23,23 +25,19 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
 use super::about::About;
-use super::authority::Mended;
+use super::calls::Calls;
 use super::desk::Desk;
-use super::{grpc, pages};
+use super::{gateway, http2, pages};
 use crate::config::ServeConfig;
 use crate::tls::renewal::{Renewal, Renewed};
 use crate::tls::{ClientCertificate, TlsError, common_name};
 
-/// Calls and streams of one connection at a time: clients put thousands of watches on one.
-const STREAMS_MAX: u32 = 10_000;
-/// Bytes that one stream, and one connection, may send ahead of what was read.
-const STREAM_WINDOW_BYTES: u32 = 256 << 10;
-const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-/// Bytes of replies that wait in one stream for its client.
-const SEND_BUFFER_BYTES: usize = 256 << 10;
-/// A silent connection is asked for a sign of life.
-const PING_AFTER: Duration = Duration::from_secs(60);
-const PING_PATIENCE: Duration = Duration::from_secs(20);
+/// What tells HTTP/2 from HTTP/1.1, whose methods it cannot be mistaken for.
+const METHOD_BYTES: usize = 3;
+/// Room for what a client says at once.
+const FIRST_BYTES: usize = 4096;
+/// A client may take so long until it says something.
+const FIRST_PATIENCE: Duration = Duration::from_secs(60);
 /// A client may take so long for its TLS handshake.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// The first byte of a TLS connection (RFC 8446, 5.1).
@@ -74,6 +72,11 @@ impl Api {
             snapshots: Semaphore::new(SNAPSHOTS_MAX),
         })
     }
+}
+
+/// The place that a request of so many bytes takes.
+pub(super) fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// TLS on this port, if there is.
@@ -158,51 +161,96 @@ fn certified_user(stream: &TlsStream<TcpStream>) -> Option<CertifiedUser> {
     Some(CertifiedUser(name.into()))
 }
 
-async fn serve<S>(api: Rc<Api>, stream: S, user: Option<CertifiedUser>)
+/// HTTP/2 begins with a word of its own; everything else is HTTP/1.1.
+async fn serve<S>(api: Rc<Api>, mut stream: S, user: Option<CertifiedUser>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let mut builder = Builder::new(OwnThread);
-    builder.http1().timer(TokioTimer::new());
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .auto_date_header(false)
-        .max_concurrent_streams(STREAMS_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(SEND_BUFFER_BYTES)
-        .keep_alive_interval(PING_AFTER)
-        .keep_alive_timeout(PING_PATIENCE);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        user.clone().map(|user| request.extensions_mut().insert(user));
-        answer(api.clone(), request)
-    });
-    let stream = TokioIo::new(Mended::new(stream));
-    if let Err(error) = builder.serve_connection(stream, service).await {
-        tracing::debug!(error, "an etcd client's connection ended");
+    let mut first = BytesMut::with_capacity(FIRST_BYTES);
+    let came = tokio::time::timeout(FIRST_PATIENCE, first_bytes(&mut stream, &mut first)).await;
+    match came {
+        Ok(Ok(())) if PREFACE.starts_with(&first[..METHOD_BYTES]) => {
+            http2::serve(stream, &first, |wire| Calls::new(api, wire, user)).await;
+        }
+        Ok(Ok(())) => http1(api, Replayed { first: first.freeze(), stream }).await,
+        Ok(Err(_)) | Err(_) => {
+            tracing::debug!("an etcd client's connection ended before it asked anything")
+        }
     }
 }
 
-/// One request. Its future is made, moved and freed for each of them: what is rarely asked has a box of its own.
+async fn first_bytes<S: AsyncRead + Unpin>(stream: &mut S, first: &mut BytesMut) -> io::Result<()> {
+    while first.len() < METHOD_BYTES {
+        if stream.read_buf(first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+async fn http1<S>(api: Rc<Api>, stream: Replayed<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(move |request| answer(api.clone(), request));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "an etcd client's connection ended");
+    }
+}
+
 async fn answer(
     api: Rc<Api>,
     request: Request<Incoming>,
-) -> Result<hyper::Response<super::body::Body>, Infallible> {
-    let kind = request.headers().get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
-    if kind.starts_with(b"application/grpc") {
-        Ok(grpc::answer(api, request).await)
-    } else {
-        Ok(Box::pin(pages::answer(api, request)).await)
+) -> Result<hyper::Response<super::body::Body>, hyper::Error> {
+    let (head, mut body) = request.into_parts();
+    let mut whole = pages::Whole::new(&api);
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if let Err(status) = whole.push(&data) {
+            return Ok(gateway::refused(&status));
+        }
+    }
+    Ok(pages::answer(api, Request::from_parts(head, whole.into())).await)
+}
+
+/// A stream of which something was read already.
+struct Replayed<S> {
+    first: Bytes,
+    stream: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let now = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first.split_to(now));
+        Poll::Ready(Ok(()))
     }
 }
 
-/// Handlers run on the node's own thread.
-#[derive(Clone)]
-struct OwnThread;
+impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
 
-impl<F: Future<Output: 'static> + 'static> Executor<F> for OwnThread {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

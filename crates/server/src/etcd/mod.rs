@@ -1,19 +1,22 @@
 //! The key/value group's clients: etcd's API over gRPC and as JSON, and its pages for probes, on one port.
 //!
 //! ```text
-//!  socket ─ listen ─┬─ grpc ──────────┬─ unary ─┬─ locks ─┬─ desk ══ front ─ replica
-//!                   └─ pages ─ gateway┘         └─ about, cluster
-//!                              streams ───────────────────┘
+//!  socket ─ listen ─┬─ http2 ─ calls ─┬──────────────────────────┬─ desk ══ front ─ replica
+//!                   │                 ├─ grpc ─┬─ unary ─┬─ locks ┤
+//!                   └─ pages ─ gateway┴────────┘         └─ about, cluster
+//!                                     └─ streams ────────────────┘
 //! ```
 //!
 //! | file | what it does |
 //! | --- | --- |
 //! | `front` | the group's side: calls and streams of clients, and the replies to them |
 //! | `desk` | the handlers' side: hands calls in, waits for answers |
-//! | `authority` | what Go's clients write for a host, put right before HTTP/2 sees it |
 //! | `listen` | connections: HTTP/2 and HTTP/1.1, told apart by their first bytes |
-//! | `body` | what is sent back, whole or piece by piece |
-//! | `grpc` | requests and replies as gRPC frames them |
+//! | `http2` | the socket of an HTTP/2 connection |
+//! | `calls` | its requests, each led to who answers it |
+//! | `incoming`, `outgoing` | what a client sends for one call, and what is sent to it |
+//! | `body` | what is sent back by HTTP/1.1 or as lines, whole or piece by piece |
+//! | `grpc` | calls as gRPC frames them |
 //! | `gateway` | the same calls as JSON over HTTP |
 //! | `unary` | calls with one reply, by their gRPC names |
 //! | `streams`, `snapshots` | watches, keep-alives; the state as a file |
@@ -27,18 +30,20 @@
 //! Not here: what a call means (`quorate_etcd`).
 
 mod about;
-mod authority;
 mod body;
+mod calls;
 mod cluster;
 mod desk;
 mod front;
 mod gateway;
 mod grpc;
+mod http2;
+mod incoming;
 mod listen;
 mod locks;
+mod outgoing;
 mod pages;
 mod passwords;
-mod peek;
 mod ranges;
 mod snapshots;
 mod streams;

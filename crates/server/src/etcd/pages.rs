@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 
-use hyper::body::Incoming;
+use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use quorate_etcd::Refusal;
+use quorate_etcd::grpc::Status;
 use quorate_etcd::messages::etcdserverpb as pb;
 use quorate_etcd::server::{Context, Request as Call};
 
@@ -15,8 +17,41 @@ use super::gateway;
 use super::listen::Api;
 use crate::admin;
 
+/// The body of a request, as it comes.
+pub(super) struct Whole {
+    body: Vec<u8>,
+    /// Base64 is a third longer than what it says, and names come on top.
+    bytes_max: usize,
+}
+
+impl Whole {
+    pub(super) fn new(api: &Api) -> Self {
+        Self { body: Vec::new(), bytes_max: 2 * api.about.request_bytes_max }
+    }
+
+    /// More of it; an error, if that is too much.
+    pub(super) fn push(&mut self, data: &[u8]) -> Result<(), Status> {
+        self.body.extend_from_slice(data);
+        if self.body.len() <= self.bytes_max {
+            return Ok(());
+        }
+        Err(Refusal::RequestTooLarge.into())
+    }
+}
+
+impl From<Whole> for Bytes {
+    fn from(whole: Whole) -> Self {
+        whole.body.into()
+    }
+}
+
+/// What cannot be read as a request.
+pub(super) fn bad_request(error: &dyn std::fmt::Display) -> Response<Body> {
+    plain(StatusCode::BAD_REQUEST, format!("{error}\n"))
+}
+
 /// Answers one request that is not gRPC.
-pub(super) async fn answer(api: Rc<Api>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(api: Rc<Api>, request: Request<Bytes>) -> Response<Body> {
     if let Some(cause) = admin::other_site(request.headers(), &api.about.names) {
         return plain(StatusCode::FORBIDDEN, cause);
     }

@@ -4,8 +4,6 @@
 //! client has taken the one before. In memory there is never more than a piece or two, whatever the range holds. If
 //! compaction overtakes the revision before the first byte is out, the range begins anew; after that the call fails.
 
-use std::rc::Rc;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use quorate_etcd::grpc::{Status, decode};
@@ -14,8 +12,8 @@ use quorate_etcd::server::{Context, Request, Response};
 use quorate_etcd::store::is_in_order;
 use quorate_etcd::{Code, Refusal};
 
-use super::body::{Messages, Sender, stream};
 use super::listen::Api;
+use super::outgoing::Outgoing;
 
 /// Bytes of a piece; a range that is not larger is answered as a whole.
 const PIECE_BYTES: usize = 1 << 20;
@@ -25,11 +23,11 @@ const KEYS_PER_STEP: u64 = 20_000;
 const TRIES: usize = 3;
 
 /// The answer to a range.
-pub(super) enum Ranged {
+enum Ranged {
     /// A message.
     Whole(Vec<u8>),
-    /// A frame with a message in it, in pieces.
-    Pieces(Messages),
+    /// The first piece of a frame with a message in it, and what is left of the range.
+    Pieces(Bytes, Rest),
 }
 
 /// What is left of a range.
@@ -61,11 +59,15 @@ impl Rest {
 }
 
 /// Answers `KV/Range`.
-pub(super) async fn answer(
-    api: &Rc<Api>,
-    context: &Context,
-    message: Bytes,
-) -> Result<Ranged, Status> {
+pub(super) async fn answer(api: &Api, context: &Context, message: Bytes, out: Outgoing) {
+    match ranged(api, context, message).await {
+        Ok(Ranged::Whole(message)) => out.reply(Ok(message.into())),
+        Ok(Ranged::Pieces(head, rest)) => send(api, context, rest, head, out).await,
+        Err(status) => out.reply(Err(status)),
+    }
+}
+
+async fn ranged(api: &Api, context: &Context, message: Bytes) -> Result<Ranged, Status> {
     let request: pb::RangeRequest = decode(message)?;
     if !is_in_order(&request) {
         let response = api.desk.call(context, Request::Range(request)).await?;
@@ -86,11 +88,7 @@ fn is_compacted(status: &Status) -> bool {
     status.refusal() == Some(Refusal::Compacted)
 }
 
-async fn begin(
-    api: &Rc<Api>,
-    context: &Context,
-    request: pb::RangeRequest,
-) -> Result<Ranged, Status> {
+async fn begin(api: &Api, context: &Context, request: pb::RangeRequest) -> Result<Ranged, Status> {
     let (first, next) = piece(api, context, request.clone()).await?;
     match next {
         None => Ok(Ranged::Whole(first.encode_to_vec())),
@@ -100,7 +98,7 @@ async fn begin(
 
 /// There is more than the first piece.
 async fn in_pieces(
-    api: &Rc<Api>,
+    api: &Api,
     context: &Context,
     request: pb::RangeRequest,
     first: pb::RangeResponse,
@@ -112,10 +110,7 @@ async fn in_pieces(
     let rest = Rest { request: pb::RangeRequest { revision, ..request }, next, limit };
     let first = first.encode_to_vec();
     let bytes = measure(api, context, &rest).await? + first.len() as u64;
-    let (out, messages) = stream();
-    let head = head(bytes, &first)?;
-    tokio::task::spawn_local(send(api.clone(), context.clone(), rest, head, out));
-    Ok(Ranged::Pieces(messages))
+    Ok(Ranged::Pieces(head(bytes, &first)?, rest))
 }
 
 /// The frame's prefix and the first piece. Fields of a message may come in any order, and those that repeat in several
@@ -146,23 +141,20 @@ async fn measure(api: &Api, context: &Context, rest: &Rest) -> Result<u64, Statu
     }
 }
 
-async fn send(api: Rc<Api>, context: Context, mut rest: Rest, head: Bytes, out: Sender) {
+async fn send(api: &Api, context: &Context, mut rest: Rest, head: Bytes, out: Outgoing) {
     let _place = api.large.acquire().await;
-    let mut ready = Ok(head);
-    while out.send(ready).await.is_ok() {
-        let (read, next) = match piece(&api, &context, rest.request()).await {
+    let mut ready = head;
+    while out.send_piece(ready).await.is_ok() {
+        let (read, next) = match piece(api, context, rest.request()).await {
             Ok(piece) => piece,
-            Err(status) => {
-                let _ = out.send(Err(status)).await; // the client may have gone
-                return;
-            }
+            Err(status) => return out.fail(&status),
         };
         let keys = read.kvs.len();
         // The header and the count were told with the first piece.
         let kvs = pb::RangeResponse { kvs: read.kvs, ..Default::default() };
-        ready = Ok(kvs.encode_to_vec().into());
+        ready = kvs.encode_to_vec().into();
         if !rest.advance(keys, next) {
-            let _ = out.send(ready).await; // the client may have gone
+            let _ = out.send_piece(ready).await; // the client may have gone
             return;
         }
     }

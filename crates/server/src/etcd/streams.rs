@@ -10,7 +10,7 @@ use quorate_etcd::grpc::{Status, decode};
 use quorate_etcd::messages::{etcdserverpb as pb, health};
 use quorate_etcd::server::Context;
 
-use super::body::{Messages, Sender, stream};
+use super::body::Sender;
 use super::desk::Stream;
 use super::front::Told;
 use super::grpc::Requests;
@@ -44,39 +44,42 @@ impl Kind {
     }
 }
 
-/// Begins a stream.
-pub(super) async fn begin(
+/// Serves a stream until one side has had enough.
+pub(super) async fn serve(
     api: Rc<Api>,
     kind: Kind,
     context: Context,
     mut requests: Requests,
-) -> Result<Messages, Status> {
-    let (out, messages) = stream();
+    out: Sender,
+) {
     match kind {
         Kind::Watch => {
-            tokio::task::spawn_local(watch(api.desk.watches(&context), requests, out));
+            out.begin();
+            watch(api.desk.watches(&context), requests, out).await;
         }
         Kind::KeepAlive => {
-            tokio::task::spawn_local(keep_alive(api.desk.keep_alives(), requests, out));
+            out.begin();
+            keep_alive(api.desk.keep_alives(), requests, out).await;
         }
-        Kind::Snapshot => {
-            tokio::task::spawn_local(snapshots::send(api, context, out));
-        }
-        Kind::Observe => {
-            let request = decode(requests.only().await?)?;
-            tokio::task::spawn_local(locks::observe(api, context, request, out));
-        }
-        Kind::Health => {
-            let health::HealthCheckRequest { service } = decode(requests.only().await?)?;
-            let health = api.health(&service)?.encode_to_vec();
-            tokio::task::spawn_local(async move {
+        Kind::Snapshot => snapshots::send(api, context, out).await,
+        Kind::Observe => match requests.only().await.and_then(decode) {
+            Ok(request) => locks::observe(api, context, request, out).await,
+            Err(status) => end(&out, status).await,
+        },
+        Kind::Health => match health(&api, &mut requests).await {
+            Ok(health) => {
                 let _ = out.send(Ok(health.into())).await; // the client may have gone
                 // A node that serves goes on serving; the stream ends with it.
                 out.closed().await;
-            });
-        }
+            }
+            Err(status) => end(&out, status).await,
+        },
     }
-    Ok(messages)
+}
+
+async fn health(api: &Api, requests: &mut Requests) -> Result<Vec<u8>, Status> {
+    let health::HealthCheckRequest { service } = decode(requests.only().await?)?;
+    Ok(api.health(&service)?.encode_to_vec())
 }
 
 /// Requests go in, responses come out, until one side has had enough. A client that only stops asking still watches.

@@ -4,13 +4,13 @@ use bytes::Bytes;
 use prost::Message;
 use quorate_etcd::grpc::{Status, decode};
 use quorate_etcd::messages::health;
-use quorate_etcd::methods::{decode_request, encode_response};
-use quorate_etcd::server::{Context, Request, Response};
+use quorate_etcd::methods::decode_request;
+use quorate_etcd::server::{Context, Request};
 use quorate_etcd::{ClientId, Code};
 use tokio::sync::SemaphorePermit;
 
 use super::grpc::Reply;
-use super::listen::Api;
+use super::listen::{Api, kib};
 use super::locks;
 
 impl Api {
@@ -43,15 +43,12 @@ impl Api {
     }
 
     async fn call(&self, context: &Context, request: Request) -> Result<Reply, Status> {
-        let response = self.desk.call(context, request).await?;
-        let done_before = matches!(*response, Response::DoneBefore(_));
-        Ok(Reply { done_before, ..encode_response(&response).into() })
+        Ok(Reply::from(&*self.desk.call(context, request).await?))
     }
 
     /// Waits until there is room for a request of so many bytes.
     async fn place(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
-        let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).saturating_add(1);
-        self.room.acquire_many(kib).await.ok()
+        self.room.acquire_many(kib(bytes)).await.ok()
     }
 
     /// Calls that are about this member and its cluster, not about keys.
