@@ -66,7 +66,7 @@ pub enum Event {
         /// Why.
         code: ErrorCode,
     },
-    /// All data of the stream that had to wait has been put into the pending bytes.
+    /// All data of the stream that had to wait has been put into the pending bytes, and its end too, if that was behind it.
     Room {
         /// Which.
         stream: StreamId,

@@ -144,10 +144,10 @@ impl Connection {
     /// All data of a stream has been sent.
     fn emptied(&mut self, stream: StreamId) {
         let Some(state) = self.streams.get_mut(&stream) else { return };
+        if std::mem::take(&mut state.has_waited) {
+            self.events.push_back(Event::Room { stream });
+        }
         match std::mem::replace(&mut state.end, End::Open) {
-            End::Open if std::mem::take(&mut state.has_waited) => {
-                self.events.push_back(Event::Room { stream });
-            }
             End::Open => {}
             End::Plain => {
                 state.ours_ended = true;

@@ -8,7 +8,9 @@ use quorate_etcd::messages::etcdserverpb as pb;
 use quorate_etcd::server::{ClientRequest, Context, Request, StreamId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::front::{Answer, Arrival, Caller, Told};
+use super::front::{Answer, Arrival, Caller, Listener, Told};
+use super::outgoing::Outgoing;
+use super::watcher::Watcher;
 use crate::inbox::Door;
 
 /// The way to the group.
@@ -51,18 +53,60 @@ impl Desk {
     }
 
     fn open(&self, watcher: Option<Context>) -> Stream {
-        let id = StreamId(self.next_stream.get());
-        self.next_stream.set(id.0 + 1);
         let (teller, told) = mpsc::unbounded_channel();
-        self.door.push(Arrival::Opened { stream: id, watcher, told: teller });
-        Stream { id, door: self.door.clone(), told }
+        let asking = self.asking();
+        let listener = Listener::Task(teller);
+        self.door.push(Arrival::Opened { stream: asking.stream, watcher, listener });
+        Stream { asking, told }
+    }
+
+    /// Opens a stream of watches that a client hears with nobody between.
+    pub(super) fn watches_straight(
+        &self,
+        context: &Context,
+        out: Outgoing,
+    ) -> (Asking, Rc<Watcher>) {
+        let asking = self.asking();
+        let watcher = Rc::new(Watcher::new(out, asking.stream, self.door.clone()));
+        let listener = Listener::Straight(watcher.clone());
+        let (stream, watching) = (asking.stream, Some(context.clone()));
+        self.door.push(Arrival::Opened { stream, watcher: watching, listener });
+        (asking, watcher)
+    }
+
+    fn asking(&self) -> Asking {
+        let stream = StreamId(self.next_stream.get());
+        self.next_stream.set(stream.0 + 1);
+        Asking { stream, door: self.door.clone() }
     }
 }
 
-/// A stream; it ends when it is dropped.
-pub(crate) struct Stream {
-    id: StreamId,
+/// A client's side of a stream; the stream ends when it is dropped.
+pub(crate) struct Asking {
+    stream: StreamId,
     door: Door<Arrival>,
+}
+
+impl Asking {
+    /// A message on a stream of watches.
+    pub(crate) fn watch(&self, request: pb::WatchRequest) {
+        self.ask(ClientRequest::Watch { stream: self.stream, request });
+    }
+
+    fn ask(&self, request: ClientRequest) {
+        self.door.push(Arrival::Asked(request));
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.ask(ClientRequest::StreamClosed { stream: self.stream });
+    }
+}
+
+/// A stream that a task hears.
+pub(crate) struct Stream {
+    asking: Asking,
     told: mpsc::UnboundedReceiver<Told>,
 }
 
@@ -74,26 +118,16 @@ impl Stream {
 
     /// A message on a stream of watches.
     pub(crate) fn watch(&self, request: pb::WatchRequest) {
-        self.ask(ClientRequest::Watch { stream: self.id, request });
+        self.asking.watch(request);
     }
 
     /// A message on a stream of keep-alives.
     pub(crate) fn keep_alive(&self, request: pb::LeaseKeepAliveRequest) {
-        self.ask(ClientRequest::KeepAlive { stream: self.id, request });
+        self.asking.ask(ClientRequest::KeepAlive { stream: self.asking.stream, request });
     }
 
     /// So many bytes have left.
     pub(crate) fn sent(&self, bytes: usize) {
-        self.ask(ClientRequest::WatchSent { stream: self.id, bytes });
-    }
-
-    fn ask(&self, request: ClientRequest) {
-        self.door.push(Arrival::Asked(request));
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.ask(ClientRequest::StreamClosed { stream: self.id });
+        self.asking.ask(ClientRequest::WatchSent { stream: self.asking.stream, bytes });
     }
 }

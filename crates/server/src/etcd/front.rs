@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::calls::Straight;
 use super::passwords;
+use super::watcher::Watcher;
 use crate::admin::{GroupStatus, KvStatus, NodeStatus};
 use crate::dashboard::Looking;
 use crate::group::Front;
@@ -28,7 +29,7 @@ pub(crate) enum Arrival {
     /// A call, and who waits for its answer.
     Call { context: Context, request: Box<Request>, caller: Caller },
     /// A stream was opened; what it is told goes there. Watches need to know who watches.
-    Opened { stream: StreamId, watcher: Option<Context>, told: mpsc::UnboundedSender<Told> },
+    Opened { stream: StreamId, watcher: Option<Context>, listener: Listener },
     /// Something that needs no bookkeeping here.
     Asked(ClientRequest),
 }
@@ -46,6 +47,27 @@ impl Caller {
         match self {
             Self::Task(task) => drop(task.send(answer)), // the client may have gone
             Self::Straight(call) => call.answer(answer),
+        }
+    }
+}
+
+/// Who hears what a stream is told.
+pub(crate) enum Listener {
+    /// A task.
+    Task(mpsc::UnboundedSender<Told>),
+    /// A client that watches, with nobody between.
+    Straight(Rc<Watcher>),
+}
+
+impl Listener {
+    fn hear(&self, told: Told) {
+        match (self, told) {
+            (Self::Task(task), told) => drop(task.send(told)), // the client may have gone
+            (Self::Straight(watcher), Told::Watch(response, bytes)) => {
+                watcher.hear(&response, bytes)
+            }
+            (Self::Straight(watcher), Told::End(refusal)) => watcher.end(refusal),
+            (Self::Straight(_), Told::KeepAlive(_)) => {}
         }
     }
 }
@@ -69,7 +91,7 @@ pub(crate) struct Etcd {
     is_open: bool,
     calls: BTreeMap<CallId, Caller>,
     next_call: CallId,
-    streams: BTreeMap<StreamId, mpsc::UnboundedSender<Told>>,
+    streams: BTreeMap<StreamId, Listener>,
     /// The node is about to stop: what comes now is refused.
     draining: bool,
 }
@@ -100,8 +122,8 @@ impl Etcd {
                 self.calls.insert(call, caller);
                 Some(ClientRequest::Call { call, context, request })
             }
-            Arrival::Opened { stream, watcher, told } => {
-                self.streams.insert(stream, told);
+            Arrival::Opened { stream, watcher, listener } => {
+                self.streams.insert(stream, listener);
                 watcher.map(|context| ClientRequest::WatchOpened { stream, context })
             }
             Arrival::Asked(request) => {
@@ -114,8 +136,8 @@ impl Etcd {
     }
 
     fn tell(&self, stream: StreamId, told: Told) {
-        if let Some(teller) = self.streams.get(&stream) {
-            let _ = teller.send(told); // the client may have gone
+        if let Some(listener) = self.streams.get(&stream) {
+            listener.hear(told);
         }
     }
 }

@@ -142,6 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             if let Poll::Ready(Err(error)) = written {
                 return Poll::Ready(error);
             }
+            self.events();
             if let (Some(why), true) = (self.wire.ask().is_over(), written.is_ready()) {
                 return Poll::Ready(io::Error::other(why));
             }
@@ -195,6 +196,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     fn take(&mut self, bytes: &[u8]) {
         self.wire.ask().receive(bytes);
+        self.events();
+        self.calls.batch_ends();
+    }
+
+    /// What came, and what came of what was written.
+    fn events(&mut self) {
         loop {
             let Some(event) = self.wire.ask().next_event() else { break };
             if let Event::Room { stream } | Event::Reset { stream, .. } = &event {
@@ -202,7 +209,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
             self.calls.take(event);
         }
-        self.calls.batch_ends();
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `gateway` | the same calls as JSON over HTTP |
 //! | `unary` | calls with one reply, by their gRPC names |
 //! | `streams`, `snapshots` | watches, keep-alives; the state as a file |
+//! | `watcher` | a client that watches, with nobody between |
 //! | `ranges` | large ranges, piece by piece |
 //! | `locks`, `turns` | the server's locks and elections; whose turn it is |
 //! | `about` | what the API tells of this member; handing over leadership |
@@ -49,6 +50,7 @@ mod snapshots;
 mod streams;
 mod turns;
 mod unary;
+mod watcher;
 
 pub(crate) use about::About;
 pub(crate) use cluster::PUBLISHED;

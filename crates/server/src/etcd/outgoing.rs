@@ -74,6 +74,29 @@ impl Outgoing {
         self.send_piece(frame(message)).await
     }
 
+    /// A message, which waits itself while the client does not read. Whether it has left.
+    pub(super) fn put(&self, message: &[u8]) -> bool {
+        self.begin();
+        let mut http = self.wire.say();
+        http.send_data(self.stream, frame(message), false);
+        http.has_room(self.stream)
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn has_room(&self) -> bool {
+        self.wire.ask().has_room(self.stream)
+    }
+
+    /// Whether the client is still there.
+    pub(super) fn is_open(&self) -> bool {
+        self.wire.ask().is_open(self.stream)
+    }
+
+    /// Waits until there is room after there was none, or until the client has gone.
+    pub(super) async fn change(&self) {
+        self.bell.notified().await;
+    }
+
     /// A piece of a message that is framed already.
     pub(super) async fn send_piece(&self, piece: Bytes) -> Result<(), Gone> {
         self.begin();
@@ -90,6 +113,7 @@ impl Outgoing {
         } else {
             refuse(&self.wire, self.stream, status);
         }
+        self.wire.ring(self.stream);
     }
 
     /// Waits until the client has gone.

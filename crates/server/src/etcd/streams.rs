@@ -15,6 +15,7 @@ use super::desk::Stream;
 use super::front::Told;
 use super::grpc::Requests;
 use super::listen::Api;
+use super::outgoing::Outgoing;
 use super::{locks, snapshots};
 
 /// Keep-alives of one stream that wait for their answers.
@@ -53,10 +54,10 @@ pub(super) async fn serve(
     out: Sender,
 ) {
     match kind {
-        Kind::Watch => {
-            out.begin();
-            watch(api.desk.watches(&context), requests, out).await;
-        }
+        Kind::Watch => match out {
+            Sender::Grpc(out) => watch_straight(&api, &context, requests, out).await,
+            lines => watch(api.desk.watches(&context), requests, lines).await,
+        },
         Kind::KeepAlive => {
             out.begin();
             keep_alive(api.desk.keep_alives(), requests, out).await;
@@ -80,6 +81,24 @@ pub(super) async fn serve(
 async fn health(api: &Api, requests: &mut Requests) -> Result<Vec<u8>, Status> {
     let health::HealthCheckRequest { service } = decode(requests.only().await?)?;
     Ok(api.health(&service)?.encode_to_vec())
+}
+
+/// Requests go in; what comes of them needs nobody in between.
+async fn watch_straight(api: &Api, context: &Context, mut requests: Requests, out: Outgoing) {
+    let (asking, watcher) = api.desk.watches_straight(context, out);
+    loop {
+        let request = tokio::select! {
+            biased;
+            request = requests.next() => request,
+            () = watcher.reads() => return,
+        };
+        match request.map(|request| request.and_then(decode::<pb::WatchRequest>)) {
+            Some(Ok(request)) => asking.watch(request),
+            Some(Err(status)) => return watcher.fail(&status),
+            // A client that only stops asking still watches.
+            None => return watcher.reads().await,
+        }
+    }
 }
 
 /// Requests go in, responses come out, until one side has had enough. A client that only stops asking still watches.
