@@ -19,7 +19,7 @@ import threading
 import time
 
 from kazoo_basics import close, connect
-from cluster import QuorateCluster, Record, add_arguments, from_arguments, wait_until
+from cluster import QuorateCluster, Record, add_arguments, free_offset, from_arguments, wait_until
 
 HELLO = struct.pack(">iiqiqi16s?", 45, 0, 0, 10000, 0, 16, b"\0" * 16, False)
 RESIDENT_GROWTH_MAX_BYTES = 128 * 1024 * 1024
@@ -293,9 +293,10 @@ def fingerprint(directory):
 def port_in_use(binary, scratch):
     """A port in use is named."""
     with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
+        # All of the node's ports are free but this one, or the message might name another.
+        offset = free_offset(1)
+        s.bind(("127.0.0.1", 2181 + offset))
         s.listen()
-        offset = s.getsockname()[1] - 2181
         command = [binary, "up", "--nodes", "1", "--dir", os.path.join(scratch, "port"), "--port-offset", str(offset)]
         return refused(command, [str(s.getsockname()[1])])
 
