@@ -295,6 +295,7 @@ def port_in_use(binary, scratch):
     with socket.socket() as s:
         # All of the node's ports are free but this one, or the message might name another.
         offset = free_offset(1)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind(("127.0.0.1", 2181 + offset))
         s.listen()
         command = [binary, "up", "--nodes", "1", "--dir", os.path.join(scratch, "port"), "--port-offset", str(offset)]
